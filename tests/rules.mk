@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# rules.mk -- test programs, the suites that run them, and the checks of the source itself
+#
+# Lists which the module.mk files below tests/ extend (docs/testing.md explains each):
+#   unit_tests, integration_tests   program names; <name>_srcs names the sources
+#   script_tests                    paths of executable scripts
+#   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
+#   heavy_tests                     names that must run alone
+#   no_sanitize_tests, no_tsan_tests  names left out under all sanitizers, or under TSan
+#   <name>_timeout                  seconds, 120 unless told
+#   <name>_args                     arguments; one test per line of <name>_cases if that is given
+
+test_libs := $(static_libs)
+
+define test_program # 1: name, 2: unit or integration
+test_objs += $(call obj,$($(1)_srcs))
+$(O)/tests/$(2)/$(1): $(call obj,$($(1)_srcs)) $(test_libs)
+endef
+$(foreach t,$(unit_tests),$(eval $(call test_program,$(t),unit)))
+$(foreach t,$(integration_tests),$(eval $(call test_program,$(t),integration)))
+$(foreach t,$(fuzz_targets),$(eval $(call test_program,$(t),fuzz)))
+
+unit_programs := $(addprefix $(O)/tests/unit/,$(unit_tests))
+integration_programs := $(addprefix $(O)/tests/integration/,$(integration_tests))
+fuzz_programs := $(addprefix $(O)/tests/fuzz/,$(fuzz_targets))
+
+$(unit_programs) $(integration_programs):
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) $(TEST_LIBS)
+$(fuzz_programs):
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) -fsanitize=fuzzer
+
+# What run-tests.py needs to know of each test: name|suite|timeout|flags|command
+list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests)),heavy) $(if $(filter \
+	$(1),$(no_sanitize_tests)),no-sanitize) $(if $(filter $(1),$(no_tsan_tests)),no-tsan)|$(3) $($(1)_args)
+list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
+	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
+	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),cli,$(s))\n)
+$(O)/tests/list: FORCE
+	@mkdir -p $(@D)
+	@printf '$(subst \n ,\n,$(list_text))' > $@
+
+.PHONY: tests
+tests: $(unit_programs) $(integration_programs) $(O)/tests/list ## build the test programs
+
+run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)'
+.PHONY: unit integration cli
+unit: $(unit_programs) $(O)/tests/list ## run the unit tests
+	$(run_tests) --suite unit
+integration: all $(integration_programs) $(O)/tests/list ## run the integration tests
+	$(run_tests) --suite integration
+cli: all $(O)/tests/list ## run the tests of the command line
+	$(run_tests) --suite cli
