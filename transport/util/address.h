@@ -3,6 +3,9 @@
  * address.h -- "host:port": parse, resolve, connect, listen
  *
  * Every socket made here is TCP, close-on-exec, non-blocking and has TCP_NODELAY.
+ *
+ * A host that is a name, not a number, is looked up in a short-lived thread (all signals blocked), because getaddrinfo(3)
+ * can neither be bounded nor woken. A look-up that is given up finishes behind the caller's back and frees itself.
  */
 #ifndef UTIL_ADDRESS_H
 #define UTIL_ADDRESS_H
@@ -35,8 +38,7 @@ const char *address_format(const struct address *address, char text[ADDRESS_TEXT
  * Bounded by @deadline_ns and @wake_fd as in io.h, the look-up of the name included.
  * Returns a descriptor, -EINVAL (port 0), -ENOENT (no such host), -ETIMEDOUT, -ECANCELED, or what connect(2) said of the last.
  */
-int address_connect(const struct address *address, uint64_t deadline_ns, int wake_fd,
-		    struct decant_error *err);
+int address_connect(const struct address *address, uint64_t deadline_ns, int wake_fd, struct decant_error *err);
 
 /* address_listen() -- bind (SO_REUSEADDR) and listen; a descriptor, -EADDRINUSE, -EADDRNOTAVAIL, -ENOENT, -EACCES... */
 int address_listen(const struct address *address, int backlog, struct decant_error *err);

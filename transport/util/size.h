@@ -14,7 +14,7 @@
 /* size_parse() -- bytes: "4096", "4K", "512M", "1.5G", "2T"; powers of 1024; "MiB", "MB" and lower case mean the same */
 int size_parse(const char *text, uint64_t *bytes, struct decant_error *err);
 
-/* size_parse_rate() -- bytes per second: "10Gbit", "2.5Gbit", "800Mbit" (powers of 1000), or a size: "100M" */
+/* size_parse_rate() -- bytes per second: "10Gbit", "2.5Gbit", "800Mbit" (powers of 1000), or "100M" (bytes, powers of 1024) */
 int size_parse_rate(const char *text, uint64_t *bytes_per_second, struct decant_error *err);
 
 /* size_parse_time() -- nanoseconds: "300ms", "60s", "1.5s", "250us", "10ns", "5min", "1h"; a unit is required, except for "0" */

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* clock.h -- time: CLOCK_MONOTONIC and thread CPU time in nanoseconds, and deadlines */
+#ifndef UTIL_CLOCK_H
+#define UTIL_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define NSEC_PER_SEC 1000000000ull
+#define NSEC_PER_MSEC 1000000ull
+#define NSEC_PER_USEC 1000ull
+
+/* A deadline that never comes. */
+#define CLOCK_NEVER UINT64_MAX
+
+/* clock_now_ns() -- CLOCK_MONOTONIC */
+uint64_t clock_now_ns(void);
+
+/* clock_thread_cpu_ns() -- CPU time of the calling thread */
+uint64_t clock_thread_cpu_ns(void);
+
+/* clock_deadline_ns() -- now + @timeout_ns without overflow; CLOCK_NEVER stays never */
+uint64_t clock_deadline_ns(uint64_t timeout_ns);
+
+/* clock_poll_ms() -- what poll(2) needs to wake at @deadline: 0 if it has passed, rounded up, -1 for never */
+int clock_poll_ms(uint64_t deadline_ns);
+
+/* clock_timespec() -- for pthread_cond_clockwait() with CLOCK_MONOTONIC */
+struct timespec clock_timespec(uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,9 @@
+libdecant_srcs += \
+	transport/util/address.c \
+	transport/util/bitmap.c \
+	transport/util/clock.c \
+	transport/util/error.c \
+	transport/util/io.c \
+	transport/util/log.c \
+	transport/util/resolve.c \
+	transport/util/size.c
