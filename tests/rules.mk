@@ -52,3 +52,28 @@ integration: all $(integration_programs) $(O)/tests/list ## run the integration 
 	$(run_tests) --suite integration
 cli: all $(O)/tests/list ## run the tests of the command line
 	$(run_tests) --suite cli
+
+# ---- the source itself ----
+.PHONY: lint check-layers check-format check-cppcheck check-tidy
+lint: check-layers check-format check-cppcheck check-tidy ## all checks of the source that run nothing
+check-layers: ## every #include against the order of the layers
+	tools/lint.sh layers
+check-format check-cppcheck check-tidy:
+	tools/lint.sh $(@:check-%=%)
+
+# ---- suites of suites: they call make again, each with a build folder and flags of its own ----
+.PHONY: deps check check-long fuzz demo
+deps:
+	@tools/deps.sh build
+fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
+check: ## all that must hold before a change is taken; 20 minutes on 2 cores
+	@tools/deps.sh build check
+	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)'
+check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
+	@tools/deps.sh build check
+	+@$(MAKE) --no-print-directory O=$(O) all tests
+	+@$(PYTHON) tests/check-long.py --build $(O)
+demo: ## migrate a running guest on this machine: FABRIC=tcp|loop MEMORY=1G WSS=40M
+	@tools/deps.sh build
+	+@$(MAKE) --no-print-directory O=$(O) all
+	@tools/demo.sh --build $(O) --fabric '$(or $(FABRIC),tcp)' --memory '$(or $(MEMORY),1G)' --wss '$(or $(WSS),40M)'
