@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* pagehash.c -- XXH3-64 of each page of a range, without bringing holes into being */
+#include "migration/pagehash.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <xxhash.h>
+
+#include "util/bitmap.h"
+
+uint64_t pagehash_page(const void *page)
+{
+	return XXH3_64bits(page, DECANT_PAGE_SIZE);
+}
+
+uint64_t pagehash_zero(void)
+{
+	static const char zeros[DECANT_PAGE_SIZE] __attribute__((aligned(64)));
+
+	return pagehash_page(zeros);
+}
+
+static int check_range(const struct decant_region *region, uint32_t index, uint64_t first, uint64_t count,
+		       struct decant_error *err)
+{
+	uint64_t pages;
+
+	if (region == NULL)
+		return decant_error_set(err, -EINVAL, "page hash: there is no region %" PRIu32, index);
+	pages = region->length / DECANT_PAGE_SIZE;
+	if (first > pages || count > pages - first)
+		return decant_error_set(err, -EINVAL,
+					"page hash: pages %" PRIu64 "+%" PRIu64 " lie beyond the %" PRIu64
+					" pages of region %s",
+					first, count, pages, region->name);
+	return 0;
+}
+
+int64_t pagehash_range(const struct decant_memory *memory, uint32_t index, uint64_t first, uint64_t count,
+		       uint64_t *hashes, uint64_t *present, struct decant_error *err)
+{
+	const struct decant_region *region = decant_memory_region(memory, index);
+	uint64_t offset = first * DECANT_PAGE_SIZE;
+	const uint64_t end = offset + count * DECANT_PAGE_SIZE;
+	uint64_t length;
+	int64_t found = 0;
+	int ret;
+
+	ret = check_range(region, index, first, count, err);
+	if (ret < 0)
+		return ret;
+	bitmap_clear_range(present, 0, count);
+	while ((ret = decant_memory_next_data(memory, index, &offset, end, &length, err)) > 0) {
+		for (uint64_t stop = offset + length; offset < stop; offset += DECANT_PAGE_SIZE) {
+			uint64_t i = offset / DECANT_PAGE_SIZE - first;
+
+			hashes[i] = pagehash_page((const char *)region->address + offset);
+			bitmap_set(present, i);
+			found++;
+		}
+	}
+	return ret < 0 ? ret : found;
+}
