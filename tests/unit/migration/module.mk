@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-2-Clause
+unit_tests += test_memory
+test_memory_srcs := \
+	tests/support/hugepages.c \
+	tests/unit/migration/test_memory.c
+unit_tests += test_zero
+test_zero_srcs := tests/unit/migration/test_zero.c
+unit_tests += test_pagehash
+test_pagehash_srcs := tests/unit/migration/test_pagehash.c
+unit_tests += test_populate
+test_populate_srcs := tests/unit/migration/test_populate.c
