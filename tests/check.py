@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""check.py -- all that must hold before a change is taken, in groups, each with its time
+
+A group is a make target with a build folder of its own. One that runs tests counts each of them, any other counts as one
+test. Goes on after a failure, so that one run tells all. The last line is the count, and the only thing to look at when it
+says `0 failed, 0 skipped`.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+BUDGET_SECONDS = 20 * 60
+FUZZ_SECONDS = 20
+OUTPUT_LINES_SHOWN = 80
+
+
+class Group:
+    """One group: its name, the build folder below build/check, the flags of the build, and make targets."""
+
+    def __init__(self, name, folder, flags, targets, suites=()):
+        self.name, self.folder, self.flags, self.targets, self.suites = name, folder, flags, targets, suites
+        self.seconds = 0.0
+
+
+GCC = ["CC=gcc", "WERROR=1"]
+CLANG = ["CC=clang", "WERROR=1"]
+ASAN = ["CC=gcc", "WERROR=1", "SAN=address,undefined", "CFLAGS=-O1 -g"]
+TSAN = ["CC=gcc", "WERROR=1", "SAN=thread", "CFLAGS=-O1 -g"]
+FUZZ = ["CC=clang", "WERROR=1", "SAN=fuzzer-no-link,address,undefined", "CFLAGS=-O1 -g"]
+
+GROUPS = [
+    Group("layers", "gcc", GCC, ["check-layers"]),
+    Group("format", "gcc", GCC, ["check-format"]),
+    Group("cppcheck", "gcc", GCC, ["check-cppcheck"]),
+    Group("tidy", "gcc", GCC, ["check-tidy"]),
+    Group("gcc", "gcc", GCC, ["all", "tests"]),
+    Group("clang", "clang", CLANG, ["all", "tests"]),
+    Group("unit", "gcc", GCC, ["unit"], ["unit"]),
+    Group("integration", "gcc", GCC, ["integration"], ["integration"]),
+    Group("cli", "gcc", GCC, ["cli"], ["cli"]),
+    Group("asan", "asan", ASAN, ["unit", "integration"], ["unit", "integration"]),
+    Group("tsan", "tsan", TSAN, ["unit", "integration"], ["unit", "integration"]),
+    Group("fuzz", "fuzz", FUZZ, ["fuzz"], ["fuzz"]),
+]
+
+
+def make(options, group, targets, quiet):
+    """Run make; returns whether it succeeded. Quiet: its output is shown only if it failed."""
+    command = options.make.split() + ["--no-print-directory", "-k", f"-j{options.jobs}",
+                                      f"O={os.path.join(options.build, 'check', group.folder)}"]
+    command += group.flags + targets
+    done = subprocess.run(command, stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
+                          stdin=subprocess.DEVNULL, check=False)
+    if quiet and done.returncode != 0:
+        lines = done.stdout.decode(errors="replace").splitlines()
+        print("\n".join(lines[-OUTPUT_LINES_SHOWN:]))
+    return done.returncode == 0
+
+
+def run_suites(options, group):
+    """Build, then run each suite; returns the list of results."""
+    rows = []
+    if not make(options, group, ["all", "tests"], True):
+        return [{"name": f"{group.name}: build", "result": "fail", "reason": "does not build"}]
+    for suite in group.suites:
+        path = os.path.join(options.build, "check", group.folder, "tests", f"results-{suite}.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        succeeded = make(options, group, [suite], False)
+        if not os.path.exists(path):
+            rows.append({"name": f"{group.name}: {suite}", "result": "fail", "reason": "did not run"})
+            continue
+        with open(path, encoding="utf-8") as results:
+            found = json.load(results)
+        rows += found
+        if not succeeded and not any(row["result"] == "fail" for row in found):
+            rows.append({"name": f"{group.name}: {suite}", "result": "fail", "reason": "found no tests"})
+    return rows
+
+
+def fuzz_targets(options, group):
+    """Each fuzz target gets its corpus and a bounded time; one target is one test."""
+    if not make(options, group, ["fuzz"], True):
+        return [{"name": "fuzz: build", "result": "fail", "reason": "does not build"}]
+    rows = []
+    folder = os.path.join(options.build, "check", group.folder, "tests", "fuzz")
+    names = sorted(name for name in os.listdir(folder) if os.access(os.path.join(folder, name), os.X_OK)
+                   and os.path.isfile(os.path.join(folder, name)) and "." not in name) if os.path.isdir(folder) else []
+    for name in names:
+        corpus = os.path.join("tests", "fuzz", "corpus", name)
+        found = os.path.join(folder, name + ".found")
+        os.makedirs(found, exist_ok=True)
+        log = os.path.join(folder, name + ".log")
+        command = [os.path.join(folder, name), f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
+                   f"-artifact_prefix={folder}/{name}.crash-", found] + ([corpus] if os.path.isdir(corpus) else [])
+        with open(log, "wb") as out:
+            status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                    check=False).returncode
+        result = "pass" if status == 0 else "fail"
+        rows.append({"name": name, "result": result, "reason": "" if status == 0 else f"exit status {status}, see {log}"})
+        print(f"{result.upper():4} fuzz/{name}" + (f": {rows[-1]['reason']}" if status else ""), flush=True)
+    return rows or [{"name": "fuzz", "result": "fail", "reason": "no targets"}]
+
+
+def run_group(options, group):
+    print(f"== {group.name}", flush=True)
+    started = time.monotonic()
+    if group.name == "fuzz":
+        rows = fuzz_targets(options, group)
+    elif group.suites:
+        rows = run_suites(options, group)
+    else:
+        succeeded = make(options, group, group.targets, True)
+        rows = [{"name": group.name, "result": "pass" if succeeded else "fail", "reason": ""}]
+        print(("PASS " if succeeded else "FAIL ") + group.name, flush=True)
+    group.seconds = time.monotonic() - started
+    for row in rows:
+        row["group"] = group.name
+    return rows
+
+
+def summary(groups, rows, seconds):
+    print("\ngroup           passed failed skipped   seconds")
+    for group in groups:
+        own = [row["result"] for row in rows if row["group"] == group.name]
+        print(f"{group.name:14} {own.count('pass'):7} {own.count('fail'):6} {own.count('skip'):7} {group.seconds:9.0f}")
+    for result in ("fail", "skip"):
+        for row in rows:
+            if row["result"] == result:
+                tail = f": {row['reason']}" if row["reason"] else ""
+                print(f"{result.upper()} {row['group']}/{row['name']}{tail}")
+    print(f"{seconds:.0f} of {BUDGET_SECONDS} seconds used")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--make", default="make")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--group", action="append", help="only this group; may be repeated")
+    options = parser.parse_args()
+    groups = [group for group in GROUPS if not options.group or group.name in options.group]
+    started = time.monotonic()
+    rows = []
+    for group in groups:
+        rows += run_group(options, group)
+    summary(groups, rows, time.monotonic() - started)
+    with open(os.path.join(options.build, "check", "results.json"), "w", encoding="utf-8") as out:
+        json.dump(rows, out, indent=1)
+    counts = [sum(row["result"] == result for row in rows) for result in ("pass", "fail", "skip")]
+    print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped", flush=True)
+    return 1 if counts[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
