@@ -3,4 +3,5 @@ libdecant_srcs += \
 	transport/wire/handover.c \
 	transport/wire/header.c \
 	transport/wire/memory.c \
-	transport/wire/session.c
+	transport/wire/session.c \
+	transport/wire/state.c
