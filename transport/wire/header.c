@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* header.c -- the 16 bytes before every message */
+#include "util/trace.h"
 #include "wire/cursor.h"
 #include "wire/layout.h"
 
@@ -113,6 +114,7 @@ int wire_header_encode(const struct wire_header *header, uint8_t *bytes, size_t 
 	struct cursor cursor = cursor_writer("header", bytes, capacity);
 
 	header_fields(&cursor, (struct wire_header *)header);
+	DECANT_TRACE(header_encode, header->type, header->length, header->sequence);
 	return cursor_write_end(&cursor);
 }
 
@@ -126,5 +128,7 @@ int wire_header_decode(struct wire_header *header, const uint8_t *bytes, struct 
 	if (magic != WIRE_MAGIC)
 		return header_refuse(bytes, err);
 	header_fields(&cursor, header);
+	if (cursor.rc == 0)
+		DECANT_TRACE(header_decode, header->type, header->length, header->sequence);
 	return cursor_read_end(&cursor);
 }
