@@ -160,6 +160,8 @@ $(O)/pic/%.o: %.c $(stamp)
 	$(Q)$(call compile,-fPIC)
 
 # ---- link ----
+# A file taken off a list must go from its archive too.
+$(O)/libdecant.a $(O)/libdecant-kvm.a $(O)/libvmm.a $(O)/libutil.pic.a $(so) $(kvm_so): $(modules)
 archive = rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
 $(O)/libdecant.a: $(call obj,$(libdecant_srcs))
 	$(call say,AR,$@)$(archive)

@@ -41,7 +41,7 @@ GROUPS = [
     Group("clang", "clang", CLANG, ["all", "tests"]),
     Group("unit", "gcc", GCC, ["unit"], ["unit"]),
     Group("integration", "gcc", GCC, ["integration"], ["integration"]),
-    Group("cli", "gcc", GCC, ["cli"], ["cli"]),
+    Group("scripts", "gcc", GCC, ["scripts"], ["script"]),
     Group("asan", "asan", ASAN, ["unit", "integration"], ["unit", "integration"]),
     Group("tsan", "tsan", TSAN, ["unit", "integration"], ["unit", "integration"]),
     Group("fuzz", "fuzz", FUZZ, ["fuzz"], ["fuzz"]),
@@ -66,11 +66,11 @@ def run_suites(options, group):
     rows = []
     if not make(options, group, ["all", "tests"], True):
         return [{"name": f"{group.name}: build", "result": "fail", "reason": "does not build"}]
-    for suite in group.suites:
+    for target, suite in zip(group.targets, group.suites):
         path = os.path.join(options.build, "check", group.folder, "tests", f"results-{suite}.json")
         if os.path.exists(path):
             os.unlink(path)
-        succeeded = make(options, group, [suite], False)
+        succeeded = make(options, group, [target], False)
         if not os.path.exists(path):
             rows.append({"name": f"{group.name}: {suite}", "result": "fail", "reason": "did not run"})
             continue

@@ -36,7 +36,7 @@ list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests
 	$(1),$(no_sanitize_tests)),no-sanitize) $(if $(filter $(1),$(no_tsan_tests)),no-tsan)|$(3) $($(1)_args)
 list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
 	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
-	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),cli,$(s))\n)
+	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
 	@printf '$(subst \n ,\n,$(list_text))' > $@
@@ -45,13 +45,13 @@ $(O)/tests/list: FORCE
 tests: $(unit_programs) $(integration_programs) $(O)/tests/list ## build the test programs
 
 run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)'
-.PHONY: unit integration cli
+.PHONY: unit integration scripts
 unit: $(unit_programs) $(O)/tests/list ## run the unit tests
 	$(run_tests) --suite unit
 integration: all $(integration_programs) $(O)/tests/list ## run the integration tests
 	$(run_tests) --suite integration
-cli: all $(O)/tests/list ## run the tests of the command line
-	$(run_tests) --suite cli
+scripts: all $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
+	$(run_tests) --suite script
 
 # ---- the source itself ----
 .PHONY: lint check-layers check-format check-cppcheck check-tidy

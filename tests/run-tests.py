@@ -233,7 +233,7 @@ def main():
     parser.add_argument("--list", required=True)
     parser.add_argument("--build", default="build")
     parser.add_argument("--san", default="")
-    parser.add_argument("--suite", action="append", help="unit, integration, cli; all unless given")
+    parser.add_argument("--suite", action="append", help="unit, integration, script; all unless given")
     parser.add_argument("--only", default="", help="a regular expression that the program's name must match")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", help="where to write the list of results")

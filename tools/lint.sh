@@ -19,7 +19,7 @@ only_c() { printf '%s\n' "${files[@]}" | grep '\.c$'; }
 
 case $what in
 layers)
-	exec tools/check-layers.sh
+	exec tools/check-layers.py
 	;;
 format)
 	exec clang-format --dry-run --Werror "${files[@]}"
