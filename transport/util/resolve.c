@@ -156,7 +156,7 @@ static int resolve_fail(const struct address *address, int rc, int error, struct
 int resolve(const struct address *address, uint64_t deadline_ns, int wake_fd, struct addrinfo **list,
 	    struct decant_error *err)
 {
-	struct resolve_lookup *lookup;
+	struct resolve_lookup *lookup = NULL;
 	int found, error, rc;
 
 	if (resolve_now(address, AI_NUMERICHOST, list) == 0)

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: BSD-2-Clause
+unit_tests += test_error
+test_error_srcs := tests/unit/util/test_error.c
+unit_tests += test_bitmap
+test_bitmap_srcs := tests/unit/util/test_bitmap.c
+unit_tests += test_clock
+test_clock_srcs := tests/unit/util/test_clock.c
+unit_tests += test_io
+test_io_srcs := tests/unit/util/test_io.c
+unit_tests += test_address
+test_address_srcs := tests/unit/util/test_address.c
+unit_tests += test_size
+test_size_srcs := tests/unit/util/test_size.c
