@@ -9,3 +9,8 @@ unit_tests += test_pagehash
 test_pagehash_srcs := tests/unit/migration/test_pagehash.c
 unit_tests += test_populate
 test_populate_srcs := tests/unit/migration/test_populate.c
+unit_tests += test_synthetic
+test_synthetic_srcs := \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c \
+	tests/unit/migration/test_synthetic.c
