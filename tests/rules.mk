@@ -54,12 +54,14 @@ scripts: all $(O)/tests/list ## run the tests that are scripts: the command line
 	$(run_tests) --suite script
 
 # ---- the source itself ----
-.PHONY: lint check-layers check-format check-cppcheck check-tidy
+.PHONY: lint check-layers check-format check-cppcheck check-tidy reformat
 lint: check-layers check-format check-cppcheck check-tidy ## all checks of the source that run nothing
 check-layers: ## every #include against the order of the layers
 	tools/lint.sh layers
 check-format check-cppcheck check-tidy:
 	tools/lint.sh $(@:check-%=%)
+reformat: ## lay the source out as .clang-format says
+	tools/lint.sh reformat
 
 # ---- suites of suites: they call make again, each with a build folder and flags of its own ----
 .PHONY: deps check check-long fuzz demo
