@@ -12,12 +12,12 @@ struct cursor cursor_reader(const char *message, const uint8_t *bytes, size_t le
 
 struct cursor cursor_writer(const char *message, uint8_t *bytes, size_t capacity)
 {
-	return (struct cursor){ .to = bytes, .length = capacity, .message = message };
+	return (struct cursor){ .writes = true, .to = bytes, .length = capacity, .message = message };
 }
 
 static bool cursor_reads(const struct cursor *cursor)
 {
-	return cursor->to == NULL;
+	return !cursor->writes;
 }
 
 void cursor_check(struct cursor *cursor, bool holds, const char *field, const char *why)
@@ -175,8 +175,11 @@ void cursor_counted_text(struct cursor *cursor, const char *field, char *text, s
 
 	cursor_u32(cursor, field, &length);
 	cursor_check(cursor, length < size, field, "too long");
-	if (!cursor_claim(cursor, field, length))
-		length = 0;
+	if (!cursor_claim(cursor, field, length)) {
+		if (cursor_reads(cursor))
+			text[0] = '\0';
+		return;
+	}
 	if (!cursor_reads(cursor)) {
 		cursor_put_text(cursor->to + cursor->at - length, text, length);
 		return;

@@ -22,7 +22,8 @@
 
 struct cursor {
 	/* set at the begin, read-only after */
-	uint8_t *to;         /* writing; NULL: reading */
+	bool writes;
+	uint8_t *to;         /* writing */
 	const uint8_t *from; /* reading */
 	size_t length;       /* of the payload, or the capacity */
 	const char *message; /* "HELLO" */
