@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: BSD-2-Clause
+unit_tests += test_frame
+test_frame_srcs := tests/unit/fabric/test_frame.c
+unit_tests += test_fabric
+test_fabric_srcs := \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/test_fabric.c
