@@ -9,6 +9,7 @@ says `0 failed, 0 skipped`.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import time
 BUDGET_SECONDS = 20 * 60
 FUZZ_SECONDS = 20
 OUTPUT_LINES_SHOWN = 80
+PROGRESS = re.compile(r"^  [A-Z]+ +\S+$")
 
 
 class Group:
@@ -56,8 +58,8 @@ def make(options, group, targets, quiet):
     done = subprocess.run(command, stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None,
                           stdin=subprocess.DEVNULL, check=False)
     if quiet and done.returncode != 0:
-        lines = done.stdout.decode(errors="replace").splitlines()
-        print("\n".join(lines[-OUTPUT_LINES_SHOWN:]))
+        lines = [line for line in done.stdout.decode(errors="replace").splitlines() if not PROGRESS.match(line)]
+        print("\n".join(lines[:OUTPUT_LINES_SHOWN]))
     return done.returncode == 0
 
 
