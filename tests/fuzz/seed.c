@@ -59,7 +59,7 @@ static int seed_message(const char *folder, uint16_t type, enum wire_sample samp
 
 static int seed_messages(const char *folder)
 {
-	for (uint16_t type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
+	for (unsigned int type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
 		for (enum wire_sample sample = WIRE_SAMPLE_LEAST; sample < WIRE_SAMPLES; sample++)
 			if (seed_message(folder, type, sample) < 0)
 				return -1;

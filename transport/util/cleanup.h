@@ -37,8 +37,8 @@ static inline pthread_mutex_t *cleanup_lock(pthread_mutex_t *mutex)
 #define CLEANUP_PASTE(a, b) CLEANUP_PASTE2(a, b)
 
 /* locks @mutex until the end of the scope */
-#define DECANT_AUTO_UNLOCK(mutex)                                                                  \
-	pthread_mutex_t *CLEANUP_PASTE(scoped_lock_, __LINE__)                                     \
+#define DECANT_AUTO_UNLOCK(mutex)                              \
+	pthread_mutex_t *CLEANUP_PASTE(scoped_lock_, __LINE__) \
 		__attribute__((cleanup(cleanup_unlock), unused)) = cleanup_lock(mutex)
 
 #endif

@@ -8,10 +8,10 @@
 void log_write(const struct decant_log *log, enum decant_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define log_at(log, lvl, ...)                                                                      \
-	do {                                                                                       \
-		if ((log)->fn != NULL && (lvl) <= (log)->level)                                    \
-			log_write((log), (lvl), __VA_ARGS__);                                      \
+#define log_at(log, lvl, ...)                                   \
+	do {                                                    \
+		if ((log)->fn != NULL && (lvl) <= (log)->level) \
+			log_write((log), (lvl), __VA_ARGS__);   \
 	} while (0)
 
 #define log_err(log, ...) log_at(log, DECANT_LOG_ERR, __VA_ARGS__)

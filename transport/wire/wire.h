@@ -30,9 +30,9 @@
 #define WIRE_TOKEN_SIZE 16
 #define WIRE_ADDRESS_MAX 256
 #define WIRE_TEXT_MAX 480
-#define WIRE_RANGES_MAX 4096  /* ranges in REGISTER */
-#define WIRE_KEYS_MAX 65536   /* keys in GRANT */
-#define WIRE_HASHES_MAX 65536 /* hashes in HASHES */
+#define WIRE_RANGES_MAX 4096                        /* ranges in REGISTER */
+#define WIRE_KEYS_MAX 65536                         /* keys in GRANT */
+#define WIRE_HASHES_MAX 65536                       /* hashes in HASHES */
 #define WIRE_HEAD_MAX (16u + 16u * WIRE_RANGES_MAX) /* no encoder below writes more bytes */
 
 /*
@@ -179,8 +179,8 @@ struct wire_register {
 struct wire_grant {
 	uint64_t epoch;
 	uint32_t region;
-	uint64_t first; /* granule */
-	uint32_t count; /* keys, 1..WIRE_KEYS_MAX */
+	uint64_t first;      /* granule */
+	uint32_t count;      /* keys, 1..WIRE_KEYS_MAX */
 	const uint8_t *keys; /* count x le64, see wire_grant_key() */
 };
 
@@ -204,8 +204,8 @@ struct wire_pages {
 /* XXH3 of each page of [first, first + count); a page in no HASHES of the session is a hole and must be zero */
 struct wire_hashes {
 	uint32_t region;
-	uint64_t first; /* page of 4 KiB */
-	uint32_t count; /* 1..WIRE_HASHES_MAX */
+	uint64_t first;        /* page of 4 KiB */
+	uint32_t count;        /* 1..WIRE_HASHES_MAX */
 	const uint8_t *hashes; /* count x le64, see wire_hash() */
 };
 
@@ -218,7 +218,7 @@ struct wire_verified {
 
 /* "all is sent; load, check, get ready". After the last BARRIER_ACK and the last STATE. */
 struct wire_handover {
-	uint64_t left_ns;       /* source's CLOCK_MONOTONIC at the pause */
+	uint64_t left_ns;        /* source's CLOCK_MONOTONIC at the pause */
 	int64_t clock_offset_ns; /* add to the source's clock to get the destination's */
 	uint64_t clock_error_ns;
 };
@@ -273,10 +273,9 @@ struct wire_verdict {
  * One encoder and one decoder per message. Those with data behind them (chunk, grant, pages, hashes) encode the fixed head
  * only, return its size, and leave the data to be sent after it from where it lies; header.length counts both.
  */
-#define WIRE_DECLARE(name)                                                                         \
-	int wire_##name##_encode(const struct wire_##name *message, uint8_t *bytes,                \
-				 size_t capacity);                                                 \
-	int wire_##name##_decode(struct wire_##name *message, const uint8_t *bytes, size_t length, \
+#define WIRE_DECLARE(name)                                                                            \
+	int wire_##name##_encode(const struct wire_##name *message, uint8_t *bytes, size_t capacity); \
+	int wire_##name##_decode(struct wire_##name *message, const uint8_t *bytes, size_t length,    \
 				 struct decant_error *err);
 
 WIRE_DECLARE(hello)

@@ -91,11 +91,11 @@ static void test_address_parse__longest_host(void **state)
 
 	(void)state;
 	memset(text, 'h', sizeof(text));
-	strcpy(text + ADDRESS_HOST_MAX - 1, ":1");
+	memcpy(text + ADDRESS_HOST_MAX - 1, ":1", 3);
 	assert_int_equal(address_parse(text, &address, &err), 0);
 	assert_int_equal(strlen(address.host), ADDRESS_HOST_MAX - 1);
 	memset(text, 'h', sizeof(text));
-	strcpy(text + ADDRESS_HOST_MAX, ":1");
+	memcpy(text + ADDRESS_HOST_MAX, ":1", 3);
 	assert_int_equal(address_parse(text, &address, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "too long"));
 }

@@ -12,8 +12,8 @@
 
 #include "support/wire_any.h"
 
-#define EVERY_TYPE_AND_SAMPLE(type, sample)                             \
-	for (uint16_t type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++) \
+#define EVERY_TYPE_AND_SAMPLE(type, sample)                                 \
+	for (unsigned int type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++) \
 		for (enum wire_sample sample = WIRE_SAMPLE_LEAST; sample < WIRE_SAMPLES; sample++)
 
 static union wire_any message;
@@ -121,12 +121,14 @@ static void test_messages__every_bit_flipped(void **state)
 		static union wire_any decoded;
 		const size_t length = make_payload(type, sample);
 		const size_t looked_at = length < 400 ? length : 400;
+		int rc;
 
 		for (size_t bit = 0; bit < looked_at * 8; bit++) {
 			payload[bit / 8] ^= (uint8_t)(1 << bit % 8);
-			if (length < 4096 && decode_exactly(type, payload, length, &decoded, NULL) == 0)
-				check_canonical(type, payload, length);
-			else if (length >= 4096 && wire_any_decode(type, &decoded, payload, length, NULL) == 0)
+			/* a copy of a long one for each bit would take minutes */
+			rc = length < 4096 ? decode_exactly(type, payload, length, &decoded, NULL)
+					   : wire_any_decode(type, &decoded, payload, length, NULL);
+			if (rc == 0)
 				check_canonical(type, payload, length);
 			payload[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		}
@@ -289,9 +291,9 @@ static void test_messages__sizes(void **state)
 	};
 
 	(void)state;
-	for (uint16_t type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
+	for (unsigned int type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
 		assert_int_equal(make_payload(type, WIRE_SAMPLE_LEAST), least[type]);
-	for (uint16_t type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
+	for (unsigned int type = WIRE_HELLO; type <= WIRE_TYPE_MAX; type++)
 		assert_true(make_payload(type, WIRE_SAMPLE_MOST) <= WIRE_PAYLOAD_MAX);
 }
 
@@ -557,8 +559,8 @@ static void test_strtype__of_all(void **state)
 	assert_string_equal(wire_strtype(UINT16_MAX), "?");
 	assert_string_equal(wire_strtype(WIRE_HELLO), "HELLO");
 	assert_string_equal(wire_strtype(WIRE_BYE), "BYE");
-	for (uint16_t a = WIRE_HELLO; a <= WIRE_TYPE_MAX; a++)
-		for (uint16_t b = WIRE_HELLO; b < a; b++)
+	for (unsigned int a = WIRE_HELLO; a <= WIRE_TYPE_MAX; a++)
+		for (unsigned int b = WIRE_HELLO; b < a; b++)
 			assert_string_not_equal(wire_strtype(a), wire_strtype(b));
 }
 
