@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# demo.sh -- the main job, to look at: a running guest that keeps writing its memory moves from one process to another
+#
+# Starts the stress guest with `decant run`, a receiver with `decant receive`, migrates between them and leaves the report in
+# BUILD/demo/report.json. Exits 0 only if the guest itself, after it has looked at all its memory, says "ok". Without a usable
+# /dev/kvm (or with DECANT_DEMO_VM=1) all of it happens in a throw-away VM that has one.
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+build=build fabric=tcp memory=1G wss=40M
+while [ $# -gt 0 ]; do
+	case $1 in
+	--build) build=$2 ;;
+	--fabric) fabric=$2 ;;
+	--memory) memory=$2 ;;
+	--wss) wss=$2 ;;
+	*)
+		echo "demo.sh: unknown option '$1': --build, --fabric, --memory, --wss" >&2
+		exit 2 ;;
+	esac
+	shift 2
+done
+mkdir -p "$build/demo" || exit 1
+decant=$build/decant
+out=$build/demo
+report=$out/report.json
+pids=()
+hosts=
+
+say() { echo "demo: $*"; }
+fail() {
+	echo "demo: $*" >&2
+	exit 1
+}
+
+clean_up() {
+	local pid
+	for pid in "${pids[@]}"; do
+		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+	done
+	[ -z "$hosts" ] || rm -rf "$hosts"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Asks decant itself: a /dev/kvm that can be opened is not yet one that can run a guest.
+kvm_usable() { "$decant" probe --json 2>/dev/null | grep -q '"usable": *true'; }
+
+run_in_vm() {
+	tools/deps.sh vm || exit 1
+	say "$1: running in a throw-away VM that emulates one (slow, and its times mean nothing)"
+	tests/vm/run --build "$build" --memory "${DECANT_DEMO_VM_MEMORY:-3G}" --share "$out" -- \
+		env DECANT_DEMO_INSIDE=1 tools/demo.sh --build "$build" --fabric "$fabric" --memory "$memory" --wss "$wss"
+	exit $?
+}
+
+# Each end has a runtime folder of its own, as two hosts would have.
+on_source() { XDG_RUNTIME_DIR=$hosts/source "$decant" "$@"; }
+on_dest() { XDG_RUNTIME_DIR=$hosts/dest "$decant" "$@"; }
+
+wait_for() { # seconds, what, command...
+	local deadline=$((SECONDS + $1)) what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		kill -0 "${pids[-1]}" 2>/dev/null || fail "$what: it ended: $(tail -1 "$out/${names[-1]}.log")"
+		[ $SECONDS -lt $deadline ] || fail "$what: not after $1 s, see $out"
+		sleep 0.2
+	done
+}
+guest_runs() { on_source status demo --json | grep -Eq '"state": *"running"'; }
+receiver_listens() { port=$(sed -n 's/.*127\.0\.0\.1:\([0-9][0-9]*\).*/\1/p' "$out/receive.log" | head -1) && [ -n "$port" ]; }
+
+start() { # log's name, command...
+	names+=("$1")
+	"${@:2}" >"$out/$1.log" 2>&1 </dev/null &
+	pids+=($!)
+}
+
+value() { sed -n "s/.*\"$1\": *\"\{0,1\}\([^\",}]*\).*/\1/p" "$report" | head -1; }
+
+case $fabric in
+tcp | loop) ;;
+*) fail "FABRIC=$fabric: tcp or loop" ;;
+esac
+if [ -z "${DECANT_DEMO_INSIDE:-}" ]; then
+	[ -z "${DECANT_DEMO_VM:-}" ] || run_in_vm 'DECANT_DEMO_VM is set'
+	kvm_usable || run_in_vm 'this machine has no usable /dev/kvm'
+fi
+
+names=()
+port=
+rm -f "$report"
+hosts=$(mktemp -d /tmp/decant-demo.XXXXXX) || exit 1
+mkdir -m 700 "$hosts/source" "$hosts/dest"
+
+say "the stress guest: $memory of memory, $wss of it written as fast as it can, 2 vCPUs"
+start run env XDG_RUNTIME_DIR="$hosts/source" "$decant" run --name demo --memory "$memory" --vcpus 2 --guest "stress:wss=$wss"
+wait_for 60 'decant run' guest_runs
+sleep 2 # let it dirty its memory for a while
+
+target=()
+if [ "$fabric" = tcp ]; then
+	start receive env XDG_RUNTIME_DIR="$hosts/dest" "$decant" receive --listen 127.0.0.1:0
+	wait_for 30 'decant receive' receiver_listens
+	target=("127.0.0.1:$port")
+fi
+say "decant migrate demo ${target[*]:-} --fabric $fabric"
+on_source migrate demo "${target[@]}" --fabric "$fabric" --report "$report" || fail "the migration failed, see $out"
+
+[ -s "$report" ] || fail "no report in $report"
+verdict=$(value guest_verdict)
+say "report in $report; the guest's verdict on its memory after the move: $verdict"
+[ "$verdict" = ok ]
