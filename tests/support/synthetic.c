@@ -37,11 +37,13 @@ struct writer_record {
 static int happen(struct synthetic *vmm, enum synthetic_event event, struct decant_error *err)
 {
 	unsigned nth = atomic_fetch_add(&vmm->count[event], 1) + 1;
-	unsigned delay = atomic_load(&vmm->delay_ms[event]);
-	int fault = atomic_load(&vmm->fault[event]);
+	unsigned delay;
+	int fault;
 
 	if (vmm->hook != NULL)
 		vmm->hook(vmm->hook_opaque, vmm, event, nth);
+	delay = atomic_load(&vmm->delay_ms[event]);
+	fault = atomic_load(&vmm->fault[event]);
 	if (delay > 0)
 		usleep(delay * 1000);
 	if (fault != 0)
@@ -254,8 +256,10 @@ static int synthetic_create(void *opaque, struct decant_state_reader *shape, con
 		return ret;
 	vmm->memory = memory;
 	ret = guest_init(vmm);
-	if (ret == 0)
+	if (ret == 0) {
+		atomic_store(&vmm->exists, true);
 		return 0;
+	}
 	guest_destroy(vmm);
 	vmm->memory = NULL;
 	return decant_error_set(err, ret, "synthetic VM: no memory for dirty bitmaps");
@@ -345,6 +349,7 @@ static void synthetic_discard(void *opaque)
 	guest_stop_threads(vmm);
 	guest_destroy(vmm);
 	vmm->memory = NULL;
+	atomic_store(&vmm->exists, false);
 }
 
 /* The gap that a pause was is known when the guest has gone on after it. */
@@ -427,8 +432,10 @@ struct synthetic *synthetic_new(const struct synthetic_config *config)
 	if (vmm == NULL)
 		return NULL;
 	vmm->config = *config;
-	if (make_memory(vmm, &err) == 0)
+	if (make_memory(vmm, &err) == 0) {
+		atomic_store(&vmm->exists, true);
 		return vmm;
+	}
 	fprintf(stderr, "synthetic VM: %s\n", err.msg);
 	synthetic_free(vmm);
 	return NULL;
@@ -483,6 +490,11 @@ void synthetic_set_wrong_memory(struct synthetic *vmm, bool wrong)
 unsigned synthetic_count(const struct synthetic *vmm, enum synthetic_event event)
 {
 	return atomic_load(&vmm->count[event]);
+}
+
+bool synthetic_exists(const struct synthetic *vmm)
+{
+	return atomic_load(&vmm->exists);
 }
 
 bool synthetic_is_running(struct synthetic *vmm)

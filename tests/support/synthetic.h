@@ -69,7 +69,10 @@ struct synthetic_config {
 		.seed = 0x5eed \
 	}
 
-/* Called from the thread that is in the operation; @nth counts the event from 1. */
+/*
+ * Called from the thread that is in the operation, before it does anything; @nth counts the event from 1. May set faults and delays,
+ * also for this very operation.
+ */
 typedef void synthetic_hook(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth);
 
 /* synthetic_new() -- a VM with memory, paused. NULL: why is printed. */
@@ -115,6 +118,9 @@ void synthetic_punch(struct synthetic *vmm, uint32_t region, uint64_t first, uin
 
 /* synthetic_corrupt() -- change one byte behind everybody's back: not marked, not in the ledger */
 void synthetic_corrupt(struct synthetic *vmm, uint32_t region, uint64_t page);
+
+/* synthetic_exists() -- made and not discarded; any thread */
+bool synthetic_exists(const struct synthetic *vmm);
 
 /* synthetic_is_running() -- do the writers run (with none: would they)? */
 bool synthetic_is_running(struct synthetic *vmm);

@@ -51,6 +51,7 @@ struct synthetic {
 	_Atomic unsigned delay_ms[SYNTHETIC_EVENTS];
 	_Atomic unsigned count[SYNTHETIC_EVENTS];
 	_Atomic bool wrong_memory;
+	_Atomic bool exists;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * scenario_failover.c -- data channels that die, and writes that come too late
+ *
+ * On the loop fabric a plan kills a write; on a fabric with connections one of them is shut.
+ */
+#include "integration/scenarios.h"
+
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fabric/loop/loop.h"
+
+/* What a plan of the loop fabric, and the hooks, share. */
+struct killer {
+	struct rig *rig;
+	_Atomic int kills;  /* to come */
+	_Atomic bool armed; /* the next write dies */
+	_Atomic unsigned killed;
+	unsigned pass; /* kill in this one */
+};
+
+static enum loop_action kill_armed(void *opaque, uint64_t epoch, const struct fabric_write *write)
+{
+	struct killer *killer = opaque;
+
+	(void)epoch;
+	(void)write;
+	if (!atomic_exchange(&killer->armed, false))
+		return LOOP_DELIVER;
+	atomic_fetch_add(&killer->killed, 1);
+	return LOOP_KILL;
+}
+
+static void kill_now(struct killer *killer)
+{
+	if (atomic_load(&killer->kills) <= 0)
+		return;
+	if (strcmp(killer->rig->fabric, "loop") == 0) {
+		atomic_fetch_sub(&killer->kills, 1);
+		atomic_store(&killer->armed, true);
+	} else if (rig_kill_data(killer->rig)) {
+		atomic_fetch_sub(&killer->kills, 1);
+		atomic_fetch_add(&killer->killed, 1);
+	}
+}
+
+static void kill_in_pass(void *opaque, const struct decant_stats *stats)
+{
+	struct killer *killer = opaque;
+
+	if (stats->state == DECANT_STATE_PRECOPY && stats->passes >= killer->pass && stats->sent_bytes > 0)
+		kill_now(killer);
+}
+
+static void kill_while_saving(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	(void)vmm;
+	(void)nth;
+	if (event == SYNTHETIC_SAVE)
+		kill_now(opaque);
+}
+
+/* Slow enough that there is time to kill, and with something to send in every pass. */
+static void prepare(struct rig *rig, struct killer *killer, int kills)
+{
+	const struct loop_plan plan = { .decide = kill_armed, .opaque = killer };
+
+	memset(killer, 0, sizeof(*killer));
+	killer->rig = rig;
+	atomic_store(&killer->kills, kills);
+	rig->config.rate = 20000;
+	rig->config.wss_pages = WSS_PAGES / 4;
+	rig->opts.verify = true;
+	rig->opts.opaque = killer;
+	rig_boot(rig);
+	rig_listen(rig);
+	loop_plan_set(&plan);
+}
+
+static void expect_failovers(struct rig *rig, struct killer *killer, unsigned failovers)
+{
+	rig_expect_moved(rig);
+	assert_int_equal(atomic_load(&killer->killed), failovers);
+	assert_int_equal(rig->stats.failovers, failovers);
+	assert_int_equal(rig->stats.verified, 1);
+}
+
+void scenario_channel_dies_in_pass_1(struct rig *rig)
+{
+	struct killer killer;
+
+	rig->opts.bandwidth_Bps = HOLE_FIRST * PAGE * 2;
+	rig->opts.progress = kill_in_pass;
+	prepare(rig, &killer, 1);
+	killer.pass = 1;
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 1);
+	assert_true(rig->stats.sent_bytes >= rig->stats.data_bytes);
+}
+
+static void kill_at_second_fetch(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	(void)vmm;
+	if (event == SYNTHETIC_FETCH && nth == 2)
+		kill_now(opaque);
+}
+
+void scenario_channel_dies_in_a_later_pass(struct rig *rig)
+{
+	struct killer killer;
+
+	prepare(rig, &killer, 1);
+	synthetic_set_hook(rig->source, kill_at_second_fetch, &killer);
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 1);
+}
+
+void scenario_channel_dies_in_the_last_pass(struct rig *rig)
+{
+	struct killer killer;
+
+	prepare(rig, &killer, 1);
+	synthetic_set_hook(rig->source, kill_while_saving, &killer);
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 1);
+}
+
+void scenario_one_of_several_channels_dies(struct rig *rig)
+{
+	struct killer killer;
+
+	rig->opts.channels = 4;
+	rig->opts.bandwidth_Bps = HOLE_FIRST * PAGE * 2;
+	rig->opts.progress = kill_in_pass;
+	prepare(rig, &killer, 1);
+	killer.pass = 1;
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 1);
+}
+
+static void kill_at_each_fetch(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	(void)nth;
+	if (event != SYNTHETIC_FETCH)
+		return;
+	synthetic_fill(vmm, 0, 100, 10);
+	kill_now(opaque);
+}
+
+void scenario_channels_die_again_and_again(struct rig *rig)
+{
+	struct killer killer;
+
+	rig->opts.channels = 2;
+	prepare(rig, &killer, 2);
+	synthetic_set_hook(rig->source, kill_at_each_fetch, &killer);
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 2);
+}
+
+/* ---- the loop fabric's own: a packet that is late ---- */
+
+struct holder {
+	_Atomic unsigned held;
+	bool killed; /* the plan's */
+};
+
+/* One old page is stuck in the network, then its connection breaks; the same page is sent anew over the next. */
+static enum loop_action hold_then_kill(void *opaque, uint64_t epoch, const struct fabric_write *write)
+{
+	struct holder *holder = opaque;
+	const uint64_t page = write->offset / PAGE;
+
+	if (epoch != 1)
+		return LOOP_DELIVER;
+	if (atomic_load(&holder->held) == 0 && page < WSS_FIRST + WSS_PAGES / 4 &&
+	    page + write->length / PAGE > WSS_FIRST) {
+		atomic_store(&holder->held, 1);
+		return LOOP_HOLD;
+	}
+	if (atomic_load(&holder->held) == 0 || holder->killed)
+		return LOOP_DELIVER;
+	holder->killed = true;
+	return LOOP_KILL;
+}
+
+static void release_in_pause(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	unsigned *released = opaque;
+
+	(void)vmm;
+	(void)nth;
+	if (event == SYNTHETIC_SAVE)
+		*released += loop_release();
+}
+
+void scenario_held_write_after_failover(struct rig *rig)
+{
+	struct holder holder = { 0 };
+	const struct loop_plan plan = { .decide = hold_then_kill, .opaque = &holder };
+	struct loop_counts counts;
+	unsigned released = 0;
+
+	if (strcmp(rig->fabric, "loop") != 0) {
+		print_message("SKIP: only the loop fabric can hold a write back\n");
+		skip();
+	}
+	rig->opts.channels = 2;
+	rig->opts.verify = true;
+	rig->config.rate = 20000;
+	rig->config.wss_pages = WSS_PAGES / 4;
+	rig_boot(rig);
+	rig_listen(rig);
+	synthetic_set_hook(rig->source, release_in_pause, &released);
+	loop_plan_set(&plan);
+	rig_migrate(rig);
+
+	loop_counts(&counts);
+	assert_int_equal(counts.held, 1);
+	assert_int_equal(released, 1);
+	assert_int_equal(counts.landed_late, 0);
+	assert_int_equal(counts.dropped_after_fence, 1);
+	rig_expect_moved(rig);
+	assert_int_equal(rig->stats.failovers, 1);
+}
+
+static enum loop_action delay_some(void *opaque, uint64_t epoch, const struct fabric_write *write)
+{
+	_Atomic unsigned *asked = opaque;
+
+	(void)epoch;
+	(void)write;
+	return atomic_fetch_add(asked, 1) % 5 == 0 ? LOOP_DELAY : LOOP_DELIVER;
+}
+
+/* Channels in random order, writes that come late: order holds within a channel only, and that must do. */
+void scenario_channels_out_of_step(struct rig *rig)
+{
+	_Atomic unsigned asked = 0;
+	const struct loop_plan plan = { .decide = delay_some, .opaque = &asked, .delay = 3, .seed = 77 };
+
+	rig->opts.channels = 4;
+	rig->opts.verify = true;
+	rig->config.rate = 20000;
+	rig->config.pattern = SYNTHETIC_RANDOM;
+	rig_boot(rig);
+	rig_listen(rig);
+	loop_plan_set(&plan);
+	rig_migrate(rig);
+
+	rig_expect_moved(rig);
+	loop_plan_set(NULL);
+}

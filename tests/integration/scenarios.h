@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* scenarios.h -- every scenario, in the one list that each fabric must pass */
+#ifndef INTEGRATION_SCENARIOS_H
+#define INTEGRATION_SCENARIOS_H
+
+#include "integration/rig.h"
+
+/* X(name): void scenario_<name>(struct rig *); the rig has its defaults and has booted nothing */
+#define SCENARIOS_MOVE(X)             \
+	X(quiet)                      \
+	X(hot_ring)                   \
+	X(hot_log)                    \
+	X(hot_log_all_set)            \
+	X(random_pattern)             \
+	X(several_writers)            \
+	X(no_data_at_all)             \
+	X(one_page)                   \
+	X(odd_length)                 \
+	X(regions)                    \
+	X(regions_of_huge_pages)      \
+	X(several_channels)           \
+	X(verify)                     \
+	X(verify_sees_a_changed_page) \
+	X(verdict_and_pause)          \
+	X(fabric_auto)                \
+	X(again_and_back)
+
+#define SCENARIOS_SPARSE(X)            \
+	X(sparse_in_one_block)         \
+	X(sparse_in_pieces)            \
+	X(zero_pages_are_skipped)      \
+	X(hole_fills_in_precopy)       \
+	X(hole_fills_in_the_last_pass) \
+	X(page_becomes_zero)           \
+	X(page_is_punched)
+
+#define SCENARIOS_LIMIT(X)       \
+	X(bandwidth)             \
+	X(downtime_out_of_reach) \
+	X(timeout)               \
+	X(switchover_timeout)    \
+	X(cancel_before_run)     \
+	X(cancel_in_setup)       \
+	X(cancel_in_precopy)     \
+	X(cancel_in_pause)       \
+	X(cancel_while_loading)  \
+	X(cancel_after_the_end)  \
+	X(source_faults)
+
+#define SCENARIOS_REFUSE(X)            \
+	X(create_fails)                \
+	X(create_makes_wrong_memory)   \
+	X(load_fails_in_setup)         \
+	X(load_fails_in_the_pause)     \
+	X(start_fails)                 \
+	X(too_little_memory)           \
+	X(name_not_wanted)             \
+	X(page_size_missing)           \
+	X(slow_create)                 \
+	X(two_sources)                 \
+	X(receiver_stopped_idle)       \
+	X(receiver_stopped_in_precopy) \
+	X(port_taken)                  \
+	X(closed_port)                 \
+	X(silent_peer)                 \
+	X(http_peer)                   \
+	X(peer_of_another_version)     \
+	X(strangers_at_the_receiver)
+
+#define SCENARIOS_FAILOVER(X)            \
+	X(channel_dies_in_pass_1)        \
+	X(channel_dies_in_a_later_pass)  \
+	X(channel_dies_in_the_last_pass) \
+	X(one_of_several_channels_dies)  \
+	X(channels_die_again_and_again)  \
+	X(held_write_after_failover)     \
+	X(channels_out_of_step)
+
+#define SCENARIOS_HANDOVER(X)            \
+	X(wire_cut_at_each_arrow)        \
+	X(wire_slow_at_each_arrow)       \
+	X(ready_held_back)               \
+	X(go_held_back_beyond_the_lease) \
+	X(go_lost)                       \
+	X(running_lost)                  \
+	X(running_lost_and_peer_away)    \
+	X(go_lost_and_peer_away)         \
+	X(settle_by_force)               \
+	X(settle_what_is_settled)
+
+#define SCENARIOS_FEEDER(X)          \
+	X(push_feeder)               \
+	X(push_feeder_over_failover) \
+	X(push_feeder_cancelled)     \
+	X(message_sink)              \
+	X(message_sink_that_fails)
+
+#define SCENARIOS(X)          \
+	SCENARIOS_MOVE(X)     \
+	SCENARIOS_SPARSE(X)   \
+	SCENARIOS_LIMIT(X)    \
+	SCENARIOS_REFUSE(X)   \
+	SCENARIOS_FAILOVER(X) \
+	SCENARIOS_HANDOVER(X) \
+	SCENARIOS_FEEDER(X)
+
+#define SCENARIO_DECLARE(name) void scenario_##name(struct rig *rig);
+SCENARIOS(SCENARIO_DECLARE)
+#undef SCENARIO_DECLARE
+
+#endif
