@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* granules.c -- the source's table of one region's granules */
+#include "migration/granules.h"
+
+#include "util/bitmap.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t granule_size(uint64_t page_size)
+{
+	return page_size > DECANT_GRANULE_SIZE ? page_size : DECANT_GRANULE_SIZE;
+}
+
+int granules_init(struct granules *granules, const struct decant_region *region, struct decant_error *err)
+{
+	*granules = (struct granules){ .size = granule_size(region->page_size) };
+	granules->count = (region->length + granules->size - 1) / granules->size;
+	granules->pages = region->length / DECANT_PAGE_SIZE;
+	granules->state = calloc(granules->count, sizeof(*granules->state));
+	granules->rkey = calloc(granules->count, sizeof(*granules->rkey));
+	granules->lkey = calloc(granules->count, sizeof(*granules->lkey));
+	granules->unacked = bitmap_new(granules->pages);
+	if (granules->state != NULL && granules->rkey != NULL && granules->lkey != NULL &&
+	    granules->unacked != NULL)
+		return 0;
+	granules_destroy(granules);
+	return decant_error_set(err, -ENOMEM, "region %s: no memory for its table of granules", region->name);
+}
+
+void granules_forget(struct granules *granules)
+{
+	memset(granules->state, GRANULE_NONE, granules->count);
+}
+
+void granules_destroy(struct granules *granules)
+{
+	free(granules->state);
+	free(granules->rkey);
+	free(granules->lkey);
+	free(granules->unacked);
+	*granules = (struct granules){ 0 };
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * granules.h -- the source's table of one region's granules: which the destination has been asked for and has granted
+ *
+ * NONE -> ASKED -> GRANTED, and back to NONE when an epoch ends. Beside it a bitmap of the pages sent since the last
+ * acknowledged barrier, which are to be sent again after a failover. The owner's lock protects all of it.
+ */
+#ifndef MIGRATION_GRANULES_H
+#define MIGRATION_GRANULES_H
+
+#include <decant/error.h>
+#include <decant/memory.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum granule_state {
+	GRANULE_NONE,
+	GRANULE_ASKED,
+	GRANULE_GRANTED,
+};
+
+struct granules {
+	uint64_t size; /* bytes of a granule, a power of two */
+	uint64_t count;
+	uint64_t pages;    /* of 4 KiB in the region */
+	uint8_t *state;    /* enum granule_state */
+	uint64_t *rkey;    /* valid when GRANTED */
+	uint64_t *lkey;    /* valid from ASKED on */
+	uint64_t *unacked; /* bitmap of pages */
+};
+
+/* granule_size() -- of a region: the larger of DECANT_GRANULE_SIZE and its page size; the same at both ends */
+uint64_t granule_size(uint64_t page_size);
+
+int granules_init(struct granules *granules, const struct decant_region *region, struct decant_error *err);
+
+/* granules_forget() -- a new epoch: nothing is asked for; the unacknowledged pages stay */
+void granules_forget(struct granules *granules);
+
+void granules_destroy(struct granules *granules);
+
+#endif

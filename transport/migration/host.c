@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* host.c -- what an end says of the host it runs on */
+#include "migration/host.h"
+
+#include "migration/limit.h"
+#include "util/clock.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POPULATE_THREADS_MAX 16u
+
+void host_boot_id(uint8_t boot_id[16])
+{
+	const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	char text[64] = "";
+	size_t n = 0;
+
+	memset(boot_id, 0, 16);
+	if (fd < 0)
+		return;
+	if (read(fd, text, sizeof(text) - 1) > 0) {
+		for (const char *at = text; *at != '\0' && n < 16; at++) {
+			unsigned int byte;
+
+			if (*at == '-' || sscanf(at, "%2x", &byte) != 1)
+				continue;
+			boot_id[n++] = (uint8_t)byte;
+			at++;
+		}
+	}
+	close(fd);
+}
+
+static uint64_t memory_available(void)
+{
+	static const uint64_t huge_sizes[] = { 2u << 20, 1u << 30 };
+	struct limit limit;
+	uint64_t sum;
+
+	limit_available(&limit);
+	sum = limit.available;
+	for (size_t i = 0; i < sizeof(huge_sizes) / sizeof(huge_sizes[0]); i++) {
+		limit_huge_available(huge_sizes[i], &limit);
+		sum += limit.available;
+	}
+	return sum;
+}
+
+void host_welcome(struct wire_welcome *welcome, uint64_t max_memory, uint64_t lease_ns)
+{
+	*welcome = (struct wire_welcome){
+		.version = WIRE_VERSION_MAX,
+		.features = HOST_FEATURES,
+		.pid = (uint32_t)getpid(),
+		.lease_ms = (uint32_t)(lease_ns / NSEC_PER_MSEC),
+		.max_memory = max_memory != 0 ? max_memory : memory_available(),
+	};
+	host_boot_id(welcome->boot_id);
+}
+
+uint32_t host_populate_threads(uint32_t asked)
+{
+	cpu_set_t cpus;
+	uint32_t half;
+
+	if (asked != 0)
+		return asked < POPULATE_THREADS_MAX ? asked : POPULATE_THREADS_MAX;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+		return 1;
+	half = (uint32_t)CPU_COUNT(&cpus) / 2;
+	if (half < 1)
+		return 1;
+	return half < POPULATE_THREADS_MAX ? half : POPULATE_THREADS_MAX;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * incoming.c -- the destination's end of one mover
+ *
+ * Theory of operation
+ * -------------------
+ * Guest memory is written by the fabric's sink alone, and only where a granule has been exposed to it. A granule is exposed
+ * after the pool has populated it, so the fabric never waits for the kernel to zero a page. A barrier is acknowledged
+ * when the sink has reported it for every channel. FENCE ends a sink: it is closed before FENCED is said, under
+ * sink_lock, which the pool's threads hold while they expose; so nothing is exposed to a dead sink, and a granule that was
+ * being populated for the old epoch is simply dropped: the source asks for it again.
+ */
+#include "migration/incoming.h"
+
+#include "migration/incoming_private.h"
+#include "util/bitmap.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- failing from a thread that is not the session's ---- */
+
+static void incoming_fail(struct incoming *in, const struct decant_error *why)
+{
+	{
+		DECANT_AUTO_UNLOCK(&in->lock);
+		if (in->failed.code != 0)
+			return;
+		in->failed = *why;
+	}
+	peer_wake(in->peer);
+}
+
+int incoming_failure(struct incoming *in, struct decant_error *err)
+{
+	DECANT_AUTO_UNLOCK(&in->lock);
+	if (in->failed.code != 0 && err != NULL)
+		*err = in->failed;
+	return in->failed.code;
+}
+
+/* ---- events of the fabric ---- */
+
+static bool barrier_complete(struct incoming *in, uint32_t channel, uint64_t round)
+{
+	DECANT_AUTO_UNLOCK(&in->lock);
+	in->round[channel] = round;
+	for (uint32_t i = 0; i < in->channels; i++)
+		if (in->round[i] < round)
+			return false;
+	if (in->acked_round >= round)
+		return false;
+	in->acked_round = round;
+	return true;
+}
+
+static void on_barrier(void *opaque, uint32_t channel, uint64_t round)
+{
+	struct incoming *in = opaque;
+	struct wire_barrier_ack ack = { .epoch = in->barrier_epoch, .round = round };
+	uint8_t head[32];
+	int length;
+
+	if (!barrier_complete(in, channel, round))
+		return;
+	length = wire_barrier_ack_encode(&ack, head, sizeof(head));
+	/* a connection that is lost shows in the session's thread */
+	peer_send(in->peer, WIRE_BARRIER_ACK, head, (size_t)length, NULL, 0, NULL);
+}
+
+static int on_message(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	struct incoming *in = opaque;
+	const uint8_t *bytes = data;
+	uint64_t sequence = 0;
+	int rc;
+
+	if (in->ops->message == NULL)
+		rc = decant_error_set(err, -EPROTO, "a message came, and nobody here takes messages");
+	else if (length < MOVER_MESSAGE_HEAD)
+		rc = decant_error_set(err, -EPROTO, "a message of %zu bytes is too short", length);
+	else
+		rc = 0;
+	for (unsigned int i = 0; rc == 0 && i < MOVER_MESSAGE_HEAD; i++)
+		sequence |= (uint64_t)bytes[i] << (8 * i);
+	/* messages come on one channel of one sink at a time: nobody else touches next_message */
+	if (rc == 0 && sequence > in->next_message)
+		rc = decant_error_set(err, -EPROTO, "message %llu came where %llu was due",
+				      (unsigned long long)sequence, (unsigned long long)in->next_message);
+	if (rc == 0 && sequence == in->next_message) {
+		in->next_message++;
+		rc = in->ops->message(in->opaque, bytes + MOVER_MESSAGE_HEAD, length - MOVER_MESSAGE_HEAD, err);
+	}
+	if (rc < 0)
+		incoming_fail(in, err);
+	return rc;
+}
+
+static void on_lost(void *opaque, uint32_t channel, const struct decant_error *why)
+{
+	struct incoming *in = opaque;
+
+	/* the source notices as well, and says FENCE */
+	log_warning(&in->log, "data channel %u is lost: %s", channel, why->msg);
+}
+
+const struct fabric_sink_events incoming_sink_events = {
+	.barrier = on_barrier,
+	.message = on_message,
+	.lost = on_lost,
+};
+
+/* ---- registration ---- */
+
+static int expose(const struct populate_job *job, uint64_t offset, uint64_t length, uint64_t *rkey,
+		  struct decant_error *err)
+{
+	struct incoming *in = job->incoming;
+	const struct decant_region *region = &in->region[job->region];
+
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (in->sink == NULL || in->epoch != job->epoch)
+		return -ECANCELED;
+	return in->fabric->sink_expose(in->sink, job->region, offset, length, (uint8_t *)region->address + offset,
+				       rkey, err);
+}
+
+static void grant(const struct populate_job *job, uint64_t offset, uint64_t rkey)
+{
+	struct incoming *in = job->incoming;
+	uint8_t head[64], key[8];
+	const struct wire_grant message = {
+		.epoch = job->epoch,
+		.region = job->region,
+		.first = offset / in->granule[job->region],
+		.count = 1,
+		.keys = key,
+	};
+	const int length = wire_grant_encode(&message, head, sizeof(head));
+
+	for (unsigned int i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(rkey >> (8 * i));
+	peer_send(in->peer, WIRE_GRANT, head, (size_t)length, key, sizeof(key), NULL);
+}
+
+static void on_populated(void *opaque, uint64_t offset, uint64_t length, int code)
+{
+	const struct populate_job *job = opaque;
+	struct incoming *in = job->incoming;
+	const struct decant_region *region = &in->region[job->region];
+	struct decant_error err = DECANT_ERROR_INIT;
+	uint64_t rkey = 0;
+	int rc = code;
+
+	if (rc < 0)
+		populate_explain(&err, rc, region->name, length, region->page_size);
+	else
+		rc = expose(job, job->offset + offset, length, &rkey, &err);
+	if (rc == -ECANCELED)
+		return;
+	if (rc < 0) {
+		incoming_fail(in, &err);
+		return;
+	}
+	grant(job, job->offset + offset, rkey);
+}
+
+static struct populate_job *new_job(struct incoming *in, const struct wire_register *message, uint64_t offset)
+{
+	struct populate_job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return NULL;
+	*job = (struct populate_job){
+		.next = in->jobs,
+		.incoming = in,
+		.epoch = message->epoch,
+		.region = message->region,
+		.offset = offset,
+	};
+	in->jobs = job;
+	return job;
+}
+
+/* Checks and marks one range of REGISTER; sink_lock is held. */
+static int claim_range(struct incoming *in, uint32_t region, const struct wire_range *range,
+		       struct decant_error *err)
+{
+	const struct decant_region *r = &in->region[region];
+	const uint64_t count = (r->length + in->granule[region] - 1) / in->granule[region];
+
+	if (range->first >= count || range->count > count - range->first)
+		return decant_error_set(err, -EPROTO, "REGISTER: granules beyond region %s", r->name);
+	if (bitmap_count(in->asked[region], range->first, range->count) != 0)
+		return decant_error_set(err, -EPROTO, "REGISTER: granules of %s for the second time", r->name);
+	bitmap_set_range(in->asked[region], range->first, range->count);
+	return 0;
+}
+
+static int submit_range(struct incoming *in, const struct wire_register *message, const struct wire_range *range,
+			struct decant_error *err)
+{
+	const struct decant_region *r = &in->region[message->region];
+	const uint64_t granule = in->granule[message->region];
+	const uint64_t offset = range->first * granule;
+	uint64_t length = range->count * granule;
+	struct populate_job *job;
+	int rc;
+
+	{
+		DECANT_AUTO_UNLOCK(&in->sink_lock);
+		if (in->sink == NULL || in->epoch != message->epoch)
+			return 0; /* of an epoch that is gone */
+		rc = claim_range(in, message->region, range, err);
+		if (rc < 0)
+			return rc;
+		job = new_job(in, message, offset);
+	}
+	if (length > r->length - offset)
+		length = r->length - offset;
+	rc = job == NULL ? -ENOMEM
+			 : populate_submit(in->pool, (uint8_t *)r->address + offset, length, granule, r->numa_node,
+					   on_populated, job);
+	return rc < 0 ? decant_error_set(err, rc, "REGISTER: %s", strerror(-rc)) : 0;
+}
+
+static int take_register(struct incoming *in, const struct peer_message *message, struct decant_error *err)
+{
+	DECANT_AUTO_FREE struct wire_register *reg = malloc(sizeof(*reg));
+	int rc;
+
+	if (reg == NULL)
+		return decant_error_set(err, -ENOMEM, "REGISTER: out of memory");
+	rc = wire_register_decode(reg, message->payload, message->length, err);
+	if (rc == 0 && reg->region >= in->regions)
+		rc = decant_error_set(err, -EPROTO, "REGISTER: no region %u", reg->region);
+	for (uint32_t i = 0; rc == 0 && i < reg->count; i++)
+		rc = submit_range(in, reg, &reg->range[i], err);
+	return rc;
+}
+
+static int incoming_intercept(void *opaque, const struct peer_message *message, struct decant_error *err)
+{
+	struct incoming *in = opaque;
+	int rc;
+
+	if (message->type == WIRE_REGISTER) {
+		rc = in->prepared ? take_register(in, message, err)
+				  : decant_error_set(err, -EPROTO, "REGISTER before the VM is prepared");
+		if (rc < 0) {
+			incoming_fail(in, err);
+			decant_error_clear(err);
+		}
+		return 1;
+	}
+	return in->ops->intercept != NULL && in->ops->intercept(in->opaque, message) ? 1 : 0;
+}
+
+static void incoming_lost(void *opaque, const struct decant_error *why)
+{
+	struct incoming *in = opaque;
+
+	(void)why;
+	if (in->ops->lost != NULL)
+		in->ops->lost(in->opaque);
+}
+
+static const struct peer_events incoming_events = {
+	.intercept = incoming_intercept,
+	.lost = incoming_lost,
+};
+
+/* ---- life ---- */
+
+static int send_welcome(const struct incoming_opts *opts, struct decant_error *err)
+{
+	uint8_t head[256];
+	int rc = wire_welcome_encode(&opts->welcome, head, sizeof(head));
+
+	if (rc < 0)
+		return decant_error_set(err, rc, "WELCOME cannot be encoded");
+	return peer_handshake_send(opts->fd, 0, WIRE_WELCOME, head, (size_t)rc,
+				   clock_deadline_ns(opts->peer_timeout_ns), -1, err);
+}
+
+int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct decant_error *err)
+{
+	struct peer_opts peer_opts = {
+		.fd = opts->fd,
+		.received = 1,
+		.sent = 1,
+		.timeout_ns = opts->peer_timeout_ns,
+		.events = &incoming_events,
+		.log = opts->log,
+	};
+	struct incoming *in = calloc(1, sizeof(*in));
+	int rc;
+
+	if (in == NULL)
+		return decant_error_set(err, -ENOMEM, "receiver: out of memory");
+	in->ops = opts->ops;
+	in->opaque = opts->opaque;
+	in->log = opts->log;
+	in->max_memory = opts->max_memory;
+	pthread_mutex_init(&in->sink_lock, NULL);
+	pthread_mutex_init(&in->lock, NULL);
+	peer_opts.opaque = in;
+	in->host = strdup(opts->host);
+	rc = in->host == NULL ? -ENOMEM : populate_new(opts->populate_threads, &in->pool, err);
+	if (rc == 0)
+		rc = decant_memory_new(&in->memory, err);
+	if (rc == 0)
+		rc = send_welcome(opts, err);
+	if (rc == 0)
+		rc = peer_new(&peer_opts, &in->peer, err);
+	if (rc == 0) {
+		*out = in;
+		return 0;
+	}
+	populate_free(in->pool);
+	decant_memory_free(in->memory);
+	free(in->host);
+	free(in);
+	return rc;
+}
+
+void incoming_fence(struct incoming *in)
+{
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (in->sink == NULL)
+		return;
+	in->fabric->sink_fence(in->sink);
+	in->gone_cpu_ns += in->fabric->sink_cpu_ns(in->sink);
+	in->fabric->sink_close(in->sink);
+	in->sink = NULL;
+}
+
+static void close_pool(struct incoming *in)
+{
+	struct populate *pool = in->pool;
+
+	if (pool == NULL)
+		return;
+	{
+		DECANT_AUTO_UNLOCK(&in->sink_lock);
+		in->gone_cpu_ns += populate_cpu_ns(pool);
+		in->pool = NULL;
+	}
+	populate_free(pool);
+}
+
+void incoming_close(struct incoming *in)
+{
+	struct populate_job *job, *next;
+
+	if (in == NULL)
+		return;
+	incoming_fence(in);
+	/* the reader feeds the pool, and the pool answers over the connection */
+	peer_stop(in->peer);
+	close_pool(in);
+	peer_close(in->peer);
+	for (job = in->jobs; job != NULL; job = next) {
+		next = job->next;
+		free(job);
+	}
+	for (uint32_t i = 0; i < DECANT_REGIONS_MAX; i++)
+		free(in->asked[i]);
+	decant_memory_free(in->memory);
+	pthread_mutex_destroy(&in->lock);
+	pthread_mutex_destroy(&in->sink_lock);
+	free(in->host);
+	free(in);
+}
+
+void incoming_cancel(struct incoming *in)
+{
+	in->cancelled = true;
+	peer_wake(in->peer);
+}
+
+void incoming_refuse(struct incoming *in, const struct decant_error *why)
+{
+	peer_send_error(in->peer, WIRE_ERROR, why->code, why->msg);
+}
+
+struct peer *incoming_peer(struct incoming *in)
+{
+	return in->peer;
+}
+
+const struct decant_memory *incoming_memory(const struct incoming *in)
+{
+	return in->memory;
+}
+
+struct decant_memory *incoming_take_memory(struct incoming *in)
+{
+	struct decant_memory *memory = in->memory;
+
+	/* no sink is open any more, so nothing is submitted; what was must be done with the memory */
+	close_pool(in);
+	in->memory = NULL;
+	return memory;
+}
+
+uint64_t incoming_cpu_ns(struct incoming *in)
+{
+	uint64_t spent;
+
+	{
+		DECANT_AUTO_UNLOCK(&in->sink_lock);
+		spent = in->gone_cpu_ns;
+		if (in->sink != NULL)
+			spent += in->fabric->sink_cpu_ns(in->sink);
+		if (in->pool != NULL)
+			spent += populate_cpu_ns(in->pool);
+	}
+	return spent + peer_cpu_ns(in->peer);
+}

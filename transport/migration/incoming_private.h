@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* incoming_private.h -- struct incoming, shared by incoming.c (registration, events) and incoming_session.c (messages) */
+#ifndef MIGRATION_INCOMING_PRIVATE_H
+#define MIGRATION_INCOMING_PRIVATE_H
+
+#include "fabric/fabric.h"
+#include "migration/granules.h"
+#include "migration/incoming.h"
+#include "migration/mover_private.h"
+#include "migration/populate.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* One range that the pool works on; kept until the end, since the pool may drop it unseen. */
+struct populate_job {
+	struct populate_job *next;
+	struct incoming *incoming;
+	uint64_t epoch;
+	uint32_t region;
+	uint64_t offset;
+};
+
+struct incoming {
+	/* set at creation, read-only after */
+	const struct incoming_ops *ops;
+	void *opaque;
+	struct decant_log log;
+	char *host;
+	uint64_t max_memory;
+	struct peer *peer;
+	struct populate *pool; /* NULL once the memory has been taken */
+
+	/* session's thread only */
+	struct decant_memory *memory;
+
+	/* set by the session's thread before prepared, read-only after */
+	struct decant_region region[DECANT_REGIONS_MAX];
+	uint64_t granule[DECANT_REGIONS_MAX];
+	uint32_t regions;
+	atomic_bool prepared; /* release, with acquire in the reader: the three above */
+
+	/* protected by sink_lock */
+	pthread_mutex_t sink_lock;
+	const struct fabric_ops *fabric;
+	struct fabric_sink *sink; /* NULL: no epoch is open */
+	uint64_t epoch;
+	uint64_t gone_cpu_ns;                /* of the sinks and the pool that are gone */
+	uint64_t *asked[DECANT_REGIONS_MAX]; /* granules registered in this epoch */
+	struct populate_job *jobs;
+
+	/* protected by lock */
+	pthread_mutex_t lock;
+	uint32_t channels;
+	uint64_t barrier_epoch;
+	uint64_t round[FABRIC_CHANNELS_MAX];
+	uint64_t acked_round;
+	uint64_t next_message;
+	struct decant_error failed; /* found by another thread than the session's */
+
+	atomic_bool cancelled;
+};
+
+extern const struct fabric_sink_events incoming_sink_events;
+
+/* incoming_failure() -- what another thread than the session's has found; 0: nothing */
+int incoming_failure(struct incoming *incoming, struct decant_error *err);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* incoming_session.c -- the destination's messages: making the VM, opening and fencing epochs, pages inline */
+#include "migration/incoming_private.h"
+
+#include "util/bitmap.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define EPOCHS_MAX 64u
+#define SHAPE_MAX (16u << 20)
+
+/* ---- REGIONS, SHAPE, PREPARED ---- */
+
+static int receive(struct incoming *in, uint16_t type, struct peer_message *message, struct decant_error *err)
+{
+	int rc = peer_receive(in->peer, CLOCK_NEVER, message, err);
+
+	if (rc < 0)
+		return in->cancelled ? decant_error_set(err, -ECANCELED, "stopped") : rc;
+	if (message->type == type)
+		return 0;
+	if (message->type == WIRE_ABORT)
+		rc = peer_error_decode(message->payload, message->length, err);
+	else
+		rc = decant_error_set(err, -EPROTO, "the source sent %s where %s was due",
+				      wire_strtype(message->type), wire_strtype(type));
+	peer_message_free(message);
+	return rc;
+}
+
+static int check_region(const struct wire_region *region, struct decant_error *err)
+{
+	if (region->page_size != DECANT_PAGE_SIZE && region->page_size != 2u << 20 &&
+	    region->page_size != 1u << 30)
+		return decant_error_set(err, -EPROTO, "region %s: pages of %llu bytes", region->name,
+					(unsigned long long)region->page_size);
+	if (region->length == 0 || region->length % region->page_size != 0 || region->length > 1ull << 52)
+		return decant_error_set(err, -EPROTO, "region %s: %llu bytes are not whole pages of it",
+					region->name, (unsigned long long)region->length);
+	return 0;
+}
+
+static int receive_regions(struct incoming *in, struct decant_region *regions, uint32_t *count,
+			   struct decant_error *err)
+{
+	DECANT_AUTO_FREE struct wire_regions *wire = malloc(sizeof(*wire));
+	struct peer_message message;
+	uint64_t total = 0;
+	int rc;
+
+	if (wire == NULL)
+		return decant_error_set(err, -ENOMEM, "REGIONS: out of memory");
+	rc = receive(in, WIRE_REGIONS, &message, err);
+	if (rc < 0)
+		return rc;
+	rc = wire_regions_decode(wire, message.payload, message.length, err);
+	peer_message_free(&message);
+	for (uint32_t i = 0; rc == 0 && i < wire->count; i++) {
+		regions[i] = (struct decant_region)DECANT_REGION_INIT;
+		snprintf(regions[i].name, sizeof(regions[i].name), "%s", wire->region[i].name);
+		regions[i].length = wire->region[i].length;
+		regions[i].page_size = wire->region[i].page_size;
+		regions[i].guest_address = wire->region[i].guest_address;
+		total += regions[i].length;
+		rc = check_region(&wire->region[i], err);
+	}
+	if (rc == 0 && total > in->max_memory)
+		rc = decant_error_set(err, -ENOSPC,
+				      "the VM has %llu MiB of memory, this host takes at most %llu MiB; "
+				      "raise --max-memory here or free memory",
+				      (unsigned long long)(total >> 20),
+				      (unsigned long long)(in->max_memory >> 20));
+	*count = wire->count;
+	return rc;
+}
+
+int incoming_append_chunk(const struct peer_message *message, struct incoming_bytes *bytes, uint32_t limit,
+			  struct decant_error *err)
+{
+	struct wire_chunk chunk;
+	int rc = wire_chunk_decode(&chunk, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	if (bytes->data == NULL) {
+		if (chunk.total > limit)
+			return decant_error_set(err, -EPROTO, "%s of %u bytes: at most %u",
+						wire_strtype(message->type), chunk.total, limit);
+		bytes->total = chunk.total;
+		bytes->data = malloc(chunk.total + 1u);
+		if (bytes->data == NULL)
+			return decant_error_set(err, -ENOMEM, "%s: no memory for %u bytes",
+						wire_strtype(message->type), chunk.total);
+	}
+	if (chunk.total != bytes->total || chunk.offset != bytes->have || (chunk.length == 0 && chunk.total != 0))
+		return decant_error_set(err, -EPROTO, "%s: its parts do not fit together",
+					wire_strtype(message->type));
+	memcpy(bytes->data + bytes->have, chunk.data, chunk.length);
+	bytes->have += chunk.length;
+	return 0;
+}
+
+static int receive_shape(struct incoming *in, struct decant_state_reader **shape, struct decant_error *err)
+{
+	struct incoming_bytes bytes = { 0 };
+	struct peer_message message;
+	int rc;
+
+	do {
+		rc = receive(in, WIRE_SHAPE, &message, err);
+		if (rc < 0)
+			break;
+		rc = incoming_append_chunk(&message, &bytes, SHAPE_MAX, err);
+		peer_message_free(&message);
+	} while (rc == 0 && bytes.have < bytes.total);
+	if (rc == 0)
+		rc = decant_state_reader_new(bytes.data, bytes.total, shape, err);
+	free(bytes.data);
+	return rc;
+}
+
+/* What create() made must be what the source has: the fabric writes by region and offset. */
+static int adopt_memory(struct incoming *in, const struct decant_region *regions, uint32_t count,
+			struct decant_error *err)
+{
+	if (decant_memory_count(in->memory) != count)
+		return decant_error_set(err, -EINVAL, "the VMM made %u regions, the source has %u",
+					decant_memory_count(in->memory), count);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct decant_region *made = decant_memory_region(in->memory, i);
+
+		if (strcmp(made->name, regions[i].name) != 0 || made->length != regions[i].length ||
+		    made->page_size != regions[i].page_size)
+			return decant_error_set(err, -EINVAL,
+						"the VMM made region %s of %llu bytes, the source has %s of %llu",
+						made->name, (unsigned long long)made->length, regions[i].name,
+						(unsigned long long)regions[i].length);
+		in->region[i] = *made;
+		in->granule[i] = granule_size(made->page_size);
+		in->asked[i] = bitmap_new((made->length + in->granule[i] - 1) / in->granule[i]);
+		if (in->asked[i] == NULL)
+			return decant_error_set(err, -ENOMEM, "no memory for the table of granules");
+	}
+	in->regions = count;
+	in->prepared = true;
+	return 0;
+}
+
+static int say_prepared(struct incoming *in, struct decant_error *err)
+{
+	struct wire_prepared prepared = { 0 };
+	uint8_t head[64];
+	int rc = in->ops->rehearse != NULL ? in->ops->rehearse(in->opaque, &prepared, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	rc = wire_prepared_encode(&prepared, head, sizeof(head));
+	return peer_send(in->peer, WIRE_PREPARED, head, (size_t)rc, NULL, 0, err);
+}
+
+int incoming_prepare(struct incoming *in, struct decant_error *err)
+{
+	DECANT_AUTO_FREE struct decant_region *regions = calloc(DECANT_REGIONS_MAX, sizeof(*regions));
+	struct decant_state_reader *shape = NULL;
+	uint32_t count = 0;
+	int rc;
+
+	if (regions == NULL)
+		return decant_error_set(err, -ENOMEM, "REGIONS: out of memory");
+	rc = receive_regions(in, regions, &count, err);
+	if (rc == 0)
+		rc = receive_shape(in, &shape, err);
+	if (rc == 0)
+		rc = in->ops->create(in->opaque, shape, regions, count, in->memory, err);
+	decant_state_reader_free(shape);
+	if (rc == 0)
+		rc = adopt_memory(in, regions, count, err);
+	if (rc == 0)
+		rc = say_prepared(in, err);
+	return rc;
+}
+
+/* ---- epochs ---- */
+
+static int open_sink(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts,
+		     struct decant_error *err)
+{
+	const struct fabric_ops *fabric = fabric_find(message->fabric);
+	int rc;
+
+	if (fabric == NULL)
+		return decant_error_set(err, -EOPNOTSUPP, "fabric \"%s\" is not in this build", message->fabric);
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (in->sink != NULL || message->epoch != in->epoch + 1 || message->epoch > EPOCHS_MAX)
+		return decant_error_set(err, -EPROTO, "OPEN of epoch %llu in epoch %llu",
+					(unsigned long long)message->epoch, (unsigned long long)in->epoch);
+	for (uint32_t i = 0; i < in->regions; i++) {
+		const uint64_t granules = (in->region[i].length + in->granule[i] - 1) / in->granule[i];
+
+		bitmap_clear_range(in->asked[i], 0, granules);
+	}
+	in->epoch = message->epoch;
+	in->fabric = fabric;
+	rc = fabric->sink_open(opts, &in->sink, err);
+	if (rc < 0)
+		in->sink = NULL;
+	return rc;
+}
+
+static void fill_sink_opts(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts)
+{
+	*opts = (struct fabric_sink_opts){
+		.host = in->host,
+		.channels = message->channels,
+		.epoch = message->epoch,
+		.regions = in->regions,
+		.events = &incoming_sink_events,
+		.opaque = in,
+		.log = in->log,
+	};
+	for (uint32_t i = 0; i < in->regions; i++) {
+		opts->region_length[i] = in->region[i].length;
+		opts->granule_size[i] = in->granule[i];
+	}
+	DECANT_AUTO_UNLOCK(&in->lock);
+	in->channels = message->channels;
+	in->barrier_epoch = message->epoch;
+	in->acked_round = 0;
+	memset(in->round, 0, sizeof(in->round));
+}
+
+static int take_open(struct incoming *in, const struct peer_message *message, struct decant_error *err)
+{
+	DECANT_AUTO_FREE struct fabric_sink_opts *opts = malloc(sizeof(*opts));
+	struct wire_opened opened = { 0 };
+	struct fabric_address address;
+	struct wire_open request;
+	uint8_t head[WIRE_ADDRESS_MAX + sizeof(opened.tokens) + 64];
+	int rc = wire_open_decode(&request, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	if (opts == NULL)
+		return decant_error_set(err, -ENOMEM, "OPEN: out of memory");
+	if (request.channels == 0 || request.channels > FABRIC_CHANNELS_MAX)
+		return decant_error_set(err, -EPROTO, "OPEN of %u channels: 1 to %u", request.channels,
+					FABRIC_CHANNELS_MAX);
+	fill_sink_opts(in, &request, opts);
+	if (getrandom(opts->tokens, sizeof(opts->tokens), 0) != sizeof(opts->tokens))
+		return decant_error_set(err, -errno, "getrandom: %s", strerror(errno));
+	rc = open_sink(in, &request, opts, err);
+	if (rc < 0)
+		return rc;
+	in->fabric->sink_address(in->sink, &address);
+	opened.epoch = request.epoch;
+	opened.channels = request.channels;
+	memcpy(opened.tokens, opts->tokens, sizeof(opened.tokens));
+	opened.address_length = address.length;
+	memcpy(opened.address, address.bytes, address.length);
+	rc = wire_opened_encode(&opened, head, sizeof(head));
+	return peer_send(in->peer, WIRE_OPENED, head, (size_t)rc, NULL, 0, err);
+}
+
+static int take_fence(struct incoming *in, const struct peer_message *message, struct decant_error *err)
+{
+	struct wire_fence fence;
+	uint8_t head[32];
+	int rc = wire_fence_decode(&fence, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	if (fence.epoch != in->epoch)
+		return decant_error_set(err, -EPROTO, "FENCE of epoch %llu in epoch %llu",
+					(unsigned long long)fence.epoch, (unsigned long long)in->epoch);
+	incoming_fence(in);
+	rc = wire_fence_encode(&fence, head, sizeof(head));
+	return peer_send(in->peer, WIRE_FENCED, head, (size_t)rc, NULL, 0, err);
+}
+
+static int take_pages(struct incoming *in, const struct peer_message *message, struct decant_error *err)
+{
+	struct wire_pages pages;
+	uint64_t first, last;
+	int rc = wire_pages_decode(&pages, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	if (pages.region >= in->regions || pages.offset > in->region[pages.region].length ||
+	    pages.length > in->region[pages.region].length - pages.offset)
+		return decant_error_set(err, -EPROTO, "PAGES beyond the regions");
+	first = pages.offset / in->granule[pages.region];
+	last = (pages.offset + pages.length - 1) / in->granule[pages.region];
+
+	/* in a granule of the fabric's the order of writes would be nobody's */
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (bitmap_count(in->asked[pages.region], first, last - first + 1) != 0)
+		return decant_error_set(err, -EPROTO, "PAGES into a granule that the fabric writes");
+	memcpy((uint8_t *)in->region[pages.region].address + pages.offset, pages.data, pages.length);
+	return 0;
+}
+
+int incoming_next(struct incoming *in, uint64_t deadline_ns, struct peer_message *message,
+		  struct decant_error *err)
+{
+	int rc;
+
+	for (;;) {
+		rc = peer_receive(in->peer, deadline_ns, message, err);
+		if (in->cancelled && rc < 0)
+			return decant_error_set(err, -ECANCELED, "stopped");
+		if (incoming_failure(in, err) < 0) {
+			if (rc == 0)
+				peer_message_free(message);
+			incoming_refuse(in, err);
+			return err->code;
+		}
+		if (rc < 0)
+			return rc;
+		if (message->type == WIRE_OPEN)
+			rc = take_open(in, message, err);
+		else if (message->type == WIRE_FENCE)
+			rc = take_fence(in, message, err);
+		else if (message->type == WIRE_PAGES)
+			rc = take_pages(in, message, err);
+		else
+			return 0;
+		peer_message_free(message);
+		if (rc < 0) {
+			incoming_refuse(in, err);
+			return rc;
+		}
+	}
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * landing.c -- the destination of a push feeder: decant_landing_*
+ *
+ * The greeter's threads offer a connection; decant_landing_run() takes it, and is the session's thread.
+ */
+#include "migration/greeter.h"
+#include "migration/host.h"
+#include "migration/incoming.h"
+#include "migration/session_slot.h"
+#include "util/clock.h"
+#include <decant/mover.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct decant_landing {
+	/* set at creation, read-only after */
+	struct decant_landing_opts opts;
+	struct decant_landing_ops ops;
+	void *opaque;
+	struct greeter *greeter;
+
+	struct session_slot slot;
+};
+
+static int landing_offer(void *opaque, int fd, const struct wire_hello *hello, struct decant_error *err)
+{
+	struct decant_landing *landing = opaque;
+
+	if (hello->purpose != WIRE_PURPOSE_PUSH)
+		return decant_error_set(err, -EPROTO, "this end takes a push feeder, not a migration");
+	return session_slot_offer(&landing->slot, fd, hello, err);
+}
+
+static enum wire_fate landing_fate(void *opaque, const uint8_t id[16])
+{
+	(void)opaque;
+	(void)id;
+	return WIRE_FATE_UNKNOWN;
+}
+
+static void landing_welcome(void *opaque, struct wire_welcome *welcome)
+{
+	const struct decant_landing *landing = opaque;
+
+	host_welcome(welcome, landing->opts.max_memory, 0);
+}
+
+int decant_landing_new(const struct decant_landing_opts *opts, const struct decant_landing_ops *ops, void *opaque,
+		       struct decant_landing **out, struct decant_error *err)
+{
+	struct decant_landing *landing;
+	struct greeter_opts greeter_opts = {
+		.listen = opts->listen,
+		.hello_timeout_ns = opts->peer_timeout_ns,
+		.offer = landing_offer,
+		.fate = landing_fate,
+		.welcome = landing_welcome,
+		.log = opts->log,
+	};
+	int rc;
+
+	if (opts->listen == NULL || ops->create == NULL)
+		return decant_error_set(err, -EINVAL, "landing: an address to listen on and create() are needed");
+	landing = calloc(1, sizeof(*landing));
+	if (landing == NULL)
+		return decant_error_set(err, -ENOMEM, "landing: out of memory");
+	memcpy(&landing->opts, opts, opts->size < sizeof(*opts) ? opts->size : sizeof(*opts));
+	memcpy(&landing->ops, ops, ops->size < sizeof(*ops) ? ops->size : sizeof(*ops));
+	landing->opaque = opaque;
+	greeter_opts.opaque = landing;
+	rc = session_slot_init(&landing->slot, err);
+	if (rc == 0) {
+		rc = greeter_new(&greeter_opts, &landing->greeter, err);
+		if (rc < 0)
+			session_slot_destroy(&landing->slot);
+	}
+	if (rc < 0) {
+		free(landing);
+		return rc;
+	}
+	*out = landing;
+	return 0;
+}
+
+uint16_t decant_landing_port(const struct decant_landing *landing)
+{
+	return greeter_port(landing->greeter);
+}
+
+static int landing_create(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
+			  uint32_t count, struct decant_memory *memory, struct decant_error *err)
+{
+	struct decant_landing *landing = opaque;
+
+	return landing->ops.create(landing->opaque, shape, regions, count, memory, err);
+}
+
+static int landing_message(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	struct decant_landing *landing = opaque;
+
+	if (landing->ops.message == NULL)
+		return decant_error_set(err, -EPROTO, "a message came, and nobody here takes messages");
+	return landing->ops.message(landing->opaque, data, length, err);
+}
+
+static const struct incoming_ops landing_incoming_ops = {
+	.create = landing_create,
+	.message = landing_message,
+};
+
+/* Serves until the source's goodbye. */
+static int serve(struct incoming *incoming, struct decant_error *err)
+{
+	struct peer_message message;
+	int rc = incoming_prepare(incoming, err);
+
+	if (rc < 0) {
+		incoming_refuse(incoming, err);
+		return rc;
+	}
+	rc = incoming_next(incoming, CLOCK_NEVER, &message, err);
+	if (rc < 0)
+		return rc;
+	if (message.type != WIRE_BYE)
+		rc = decant_error_set(err, -EPROTO, "a push feeder sent %s", wire_strtype(message.type));
+	peer_message_free(&message);
+	if (rc < 0) {
+		incoming_refuse(incoming, err);
+		return rc;
+	}
+	incoming_fence(incoming);
+	/* the answer to the goodbye: all that was pushed has landed or never will */
+	peer_send(incoming_peer(incoming), WIRE_BYE, NULL, 0, NULL, 0, NULL);
+	return 0;
+}
+
+int decant_landing_run(struct decant_landing *landing, struct decant_memory **memory, struct decant_error *err)
+{
+	struct incoming_opts opts = {
+		.host = greeter_host(landing->greeter),
+		.peer_timeout_ns = landing->opts.peer_timeout_ns,
+		.populate_threads = host_populate_threads(landing->opts.populate_threads),
+		.ops = &landing_incoming_ops,
+		.opaque = landing,
+		.log = landing->opts.log,
+	};
+	struct incoming *incoming;
+	struct wire_hello hello;
+	int rc;
+
+	opts.fd = session_slot_take(&landing->slot, &hello, err);
+	if (opts.fd < 0)
+		return opts.fd;
+	landing_welcome(landing, &opts.welcome);
+	opts.max_memory = opts.welcome.max_memory;
+	rc = incoming_new(&opts, &incoming, err);
+	if (rc < 0) {
+		close(opts.fd);
+		session_slot_release(&landing->slot, false);
+		return rc;
+	}
+	session_slot_watch(&landing->slot, incoming);
+	rc = serve(incoming, err);
+	session_slot_release(&landing->slot, false);
+	if (rc == 0)
+		*memory = incoming_take_memory(incoming);
+	incoming_close(incoming);
+	return rc;
+}
+
+void decant_landing_stop(struct decant_landing *landing)
+{
+	session_slot_stop(&landing->slot);
+}
+
+void decant_landing_free(struct decant_landing *landing)
+{
+	if (landing == NULL)
+		return;
+	greeter_free(landing->greeter);
+	session_slot_destroy(&landing->slot);
+	free(landing);
+}

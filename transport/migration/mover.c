@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mover.c -- the mover: pushes pages of regions to a peer's memory
+ *
+ * Theory of operation
+ * -------------------
+ * A push is cut into pieces that cross no stripe and no granule; a piece's channel is a function of its address alone, so
+ * that two writes of one page are never reordered. A piece goes out once its granule has been granted: asked for with
+ * REGISTER, populated and exposed by the destination in the background, and answered with its key. Pieces are posted by
+ * reference and read later by the fabric.
+ *
+ * Every page is marked in granules.unacked before it is posted, and the marks fall only when the destination has
+ * acknowledged a barrier that was posted after them. An epoch that is lost in between costs the marked pages a second
+ * journey (mover_epoch.c), nothing else: MOVER_EPOCH_LOST never leaves this file's public calls.
+ */
+#include "migration/mover_private.h"
+
+#include "util/bitmap.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/io.h"
+#include "util/log.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/* Pages in one stripe go over one channel. A power of two, no larger than any granule. */
+#define STRIPE_SIZE ((uint64_t)DECANT_GRANULE_SIZE)
+
+/* How many granules with data a push asks for beyond the one it needs, so that the next push need not wait. */
+#define ANNOUNCE_AHEAD 16u
+
+/* With a bandwidth limit: what may go out at once after a pause, and the largest piece, in time. */
+#define PACE_BURST_NS (2 * NSEC_PER_MSEC)
+#define PACE_PIECE_NS (5 * NSEC_PER_MSEC)
+#define PACE_PIECE_MIN (64u << 10)
+
+/* ---- life ---- */
+
+static int copy_setup(struct decant_mover *mover, const struct mover_setup *setup)
+{
+	mover->setup = *setup;
+	mover->peer_text = strdup(setup->opts.peer);
+	mover->name = strdup(setup->opts.name != NULL ? setup->opts.name : "");
+	mover->fabric_text = strdup(setup->opts.fabric != NULL ? setup->opts.fabric : "auto");
+	return mover->peer_text != NULL && mover->name != NULL && mover->fabric_text != NULL ? 0 : -ENOMEM;
+}
+
+static void mover_destroy(struct decant_mover *mover)
+{
+	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
+		granules_destroy(&mover->granules[i]);
+	pthread_cond_destroy(&mover->changed);
+	pthread_mutex_destroy(&mover->lock);
+	if (mover->wake_fd >= 0)
+		close(mover->wake_fd);
+	free(mover->kept);
+	free(mover->peer_text);
+	free(mover->name);
+	free(mover->fabric_text);
+	free(mover);
+}
+
+static int check_setup(const struct mover_setup *setup, const struct decant_memory *memory,
+		       struct decant_error *err)
+{
+	if (setup->opts.peer == NULL)
+		return decant_error_set(err, -EINVAL, "no peer to connect to: give HOST:PORT");
+	if (setup->opts.channels > FABRIC_CHANNELS_MAX)
+		return decant_error_set(err, -EINVAL, "%u channels: at most %u", setup->opts.channels,
+					FABRIC_CHANNELS_MAX);
+	if (setup->opts.name != NULL && strlen(setup->opts.name) >= WIRE_NAME_MAX)
+		return decant_error_set(err, -EINVAL, "the VM's name has more than %u bytes", WIRE_NAME_MAX - 1);
+	if (decant_memory_count(memory) == 0)
+		return decant_error_set(err, -EINVAL, "the VM has no memory regions");
+	return 0;
+}
+
+int mover_new(const struct mover_setup *setup, const struct decant_memory *memory, struct decant_mover **out,
+	      struct decant_error *err)
+{
+	struct decant_mover *mover;
+	int rc = check_setup(setup, memory, err);
+
+	if (rc < 0)
+		return rc;
+	mover = calloc(1, sizeof(*mover));
+	if (mover == NULL)
+		return decant_error_set(err, -ENOMEM, "mover: out of memory");
+	mover->memory = memory;
+	mover->log = setup->opts.log;
+	mover->deadline_ns = CLOCK_NEVER;
+	pthread_mutex_init(&mover->lock, NULL);
+	pthread_cond_init(&mover->changed, NULL);
+	mover->wake_fd = io_wake_new();
+	rc = mover->wake_fd < 0 ? mover->wake_fd : copy_setup(mover, setup);
+	if (rc < 0)
+		decant_error_set(err, rc, "mover: %s", strerror(-rc));
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(memory); i++)
+		rc = granules_init(&mover->granules[i], decant_memory_region(memory, i), err);
+	if (rc < 0) {
+		mover_destroy(mover);
+		return rc;
+	}
+	*out = mover;
+	return 0;
+}
+
+void mover_disconnect(struct decant_mover *mover)
+{
+	if (mover == NULL)
+		return;
+	mover_epoch_close(mover);
+	peer_close(mover->peer);
+	mover_destroy(mover);
+}
+
+void mover_stop_data(struct decant_mover *mover)
+{
+	mover_epoch_close(mover);
+}
+
+void decant_mover_cancel(struct decant_mover *mover)
+{
+	mover->cancelled = true;
+	io_wake_set(mover->wake_fd);
+	pthread_mutex_lock(&mover->lock);
+	if (mover->peer != NULL)
+		peer_wake(mover->peer);
+	pthread_cond_broadcast(&mover->changed);
+	pthread_mutex_unlock(&mover->lock);
+}
+
+/* ---- granules ---- */
+
+static int map_granule(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err)
+{
+	const struct decant_region *r = decant_memory_region(mover->memory, region);
+	struct granules *granules = &mover->granules[region];
+	const uint64_t offset = g * granules->size;
+	const uint64_t left = r->length - offset;
+
+	return mover->ops->source_map(mover->source, (uint8_t *)r->address + offset,
+				      left < granules->size ? left : granules->size, &granules->lkey[g], err);
+}
+
+static int send_register(struct decant_mover *mover, struct wire_register *message, struct decant_error *err)
+{
+	DECANT_AUTO_FREE uint8_t *head = NULL;
+	const size_t capacity = 64 + message->count * 16u;
+	int rc;
+
+	if (message->count == 0)
+		return 0;
+	head = malloc(capacity);
+	if (head == NULL)
+		return decant_error_set(err, -ENOMEM, "REGISTER: out of memory");
+	rc = wire_register_encode(message, head, capacity);
+	assert(rc > 0);
+	rc = mover_send(mover, WIRE_REGISTER, head, (size_t)rc, NULL, 0, err);
+	message->count = 0;
+	return rc;
+}
+
+/* Asks for granule @g as part of @message, which is sent when it is full. */
+static int ask_granule(struct decant_mover *mover, struct wire_register *message, uint64_t g,
+		       struct decant_error *err)
+{
+	struct granules *granules = &mover->granules[message->region];
+	struct wire_range *last = message->count > 0 ? &message->range[message->count - 1] : NULL;
+	int rc = map_granule(mover, message->region, g, err);
+
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&mover->lock);
+	granules->state[g] = GRANULE_ASKED;
+	pthread_mutex_unlock(&mover->lock);
+	if (last != NULL && last->first + last->count == g) {
+		last->count++;
+		return 0;
+	}
+	if (message->count == WIRE_RANGES_MAX)
+		rc = send_register(mover, message, err);
+	message->range[message->count++] = (struct wire_range){ .first = g, .count = 1 };
+	return rc;
+}
+
+int mover_announce(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
+		   struct decant_error *err)
+{
+	struct granules *granules = &mover->granules[region];
+	const uint64_t end = (offset + length + granules->size - 1) / granules->size;
+	DECANT_AUTO_FREE struct wire_register *message = NULL;
+	int rc = 0;
+
+	if (mover->source == NULL)
+		return 0; /* between epochs: the push that comes asks for what it needs */
+	for (uint64_t g = offset / granules->size; rc == 0 && g < end; g++) {
+		/* only this thread ever leaves NONE */
+		if (granules->state[g] != GRANULE_NONE)
+			continue;
+		if (message == NULL) {
+			message = calloc(1, sizeof(*message));
+			if (message == NULL)
+				return decant_error_set(err, -ENOMEM, "REGISTER: out of memory");
+			message->epoch = mover->epoch;
+			message->region = region;
+		}
+		rc = ask_granule(mover, message, g, err);
+	}
+	return rc < 0 || message == NULL ? rc : send_register(mover, message, err);
+}
+
+static int announce_ahead(struct decant_mover *mover, uint32_t region, uint64_t offset, struct decant_error *err)
+{
+	const struct decant_region *r = decant_memory_region(mover->memory, region);
+	const uint64_t size = mover->granules[region].size;
+	uint64_t at = offset, length;
+	int rc = mover_announce(mover, region, offset, 1, err);
+
+	for (unsigned int i = 0; rc == 0 && i < ANNOUNCE_AHEAD; i++) {
+		at = (at / size + 1) * size;
+		if (at >= r->length)
+			return 0;
+		rc = decant_memory_next_data(mover->memory, region, &at, r->length, &length, err);
+		if (rc <= 0)
+			return rc;
+		rc = mover_announce(mover, region, at, 1, err);
+	}
+	return rc;
+}
+
+bool mover_is_announced(struct decant_mover *mover, uint32_t region, uint64_t offset)
+{
+	struct granules *granules = &mover->granules[region];
+	bool announced;
+
+	pthread_mutex_lock(&mover->lock);
+	announced = granules->state[offset / granules->size] != GRANULE_NONE;
+	pthread_mutex_unlock(&mover->lock);
+	return announced;
+}
+
+/* Is the epoch still alive? Drives a fabric that makes progress only in its caller. */
+static int epoch_alive(struct decant_mover *mover)
+{
+	const int rc = mover->ops->source_wait(mover->source, 0);
+
+	return rc == 0 || rc == -ETIMEDOUT || rc == -EAGAIN ? 0 : MOVER_EPOCH_LOST;
+}
+
+/* Waits until granule @g may be written; its key into *@rkey. */
+static int await_grant(struct decant_mover *mover, uint32_t region, uint64_t g, uint64_t *rkey,
+		       struct decant_error *err)
+{
+	struct granules *granules = &mover->granules[region];
+	bool flushed = false;
+	int rc;
+
+	for (;;) {
+		pthread_mutex_lock(&mover->lock);
+		if (granules->state[g] == GRANULE_ASKED && flushed)
+			mover_wait_change(mover);
+		if (granules->state[g] == GRANULE_GRANTED) {
+			*rkey = granules->rkey[g];
+			pthread_mutex_unlock(&mover->lock);
+			return 0;
+		}
+		pthread_mutex_unlock(&mover->lock);
+
+		rc = mover_check(mover, err);
+		if (rc == 0 && granules->state[g] == GRANULE_NONE)
+			rc = announce_ahead(mover, region, g * granules->size, err);
+		if (rc < 0)
+			return rc;
+		/* what is queued can travel while we wait */
+		if (!flushed && mover->ops->source_flush(mover->source) < 0)
+			return MOVER_EPOCH_LOST;
+		flushed = true;
+		if (epoch_alive(mover) != 0)
+			return MOVER_EPOCH_LOST;
+	}
+}
+
+/* ---- pushing ---- */
+
+static int pace(struct decant_mover *mover, uint64_t bytes, struct decant_error *err)
+{
+	const uint64_t rate = mover->setup.opts.bandwidth_Bps;
+	uint64_t now = clock_now_ns();
+	int rc = 0;
+
+	if (rate == 0)
+		return 0;
+	if (mover->pace_ns + PACE_BURST_NS < now)
+		mover->pace_ns = now - PACE_BURST_NS;
+	while (rc == 0 && now < mover->pace_ns) {
+		const struct timespec until = clock_timespec(mover->pace_ns);
+
+		pthread_mutex_lock(&mover->lock);
+		pthread_cond_clockwait(&mover->changed, &mover->lock, CLOCK_MONOTONIC, &until);
+		pthread_mutex_unlock(&mover->lock);
+		rc = mover_check(mover, err);
+		now = clock_now_ns();
+	}
+	mover->pace_ns += (uint64_t)((double)bytes / (double)rate * (double)NSEC_PER_SEC);
+	return rc;
+}
+
+static uint64_t piece_max(const struct decant_mover *mover)
+{
+	const uint64_t rate = mover->setup.opts.bandwidth_Bps;
+	uint64_t max = mover->ops->write_max;
+
+	if (rate != 0) {
+		uint64_t paced = rate / (NSEC_PER_SEC / PACE_PIECE_NS) & ~(uint64_t)(DECANT_PAGE_SIZE - 1);
+
+		if (paced < PACE_PIECE_MIN)
+			paced = PACE_PIECE_MIN;
+		if (paced < max)
+			max = paced;
+	}
+	return max;
+}
+
+static uint64_t piece_length(const struct decant_mover *mover, uint64_t offset, uint64_t length)
+{
+	const uint64_t to_stripe_end = STRIPE_SIZE - offset % STRIPE_SIZE;
+	const uint64_t max = piece_max(mover);
+
+	if (length > to_stripe_end)
+		length = to_stripe_end;
+	return length < max ? length : max;
+}
+
+/* Waits while the fabric is full. 0: try again. */
+static int await_room(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = mover->ops->source_wait(mover->source, 100 * NSEC_PER_MSEC);
+
+	if (rc != 0 && rc != -ETIMEDOUT && rc != -EAGAIN)
+		return MOVER_EPOCH_LOST;
+	return mover_check(mover, err);
+}
+
+static int write_piece(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
+		       struct decant_error *err)
+{
+	const struct decant_region *r = decant_memory_region(mover->memory, region);
+	const struct granules *granules = &mover->granules[region];
+	const uint64_t g = offset / granules->size;
+	struct fabric_write write = {
+		.channel = (uint32_t)((region + offset / STRIPE_SIZE) % mover->channels),
+		.region = region,
+		.offset = offset,
+		.length = (uint32_t)length,
+		.data = (const uint8_t *)r->address + offset,
+	};
+	int rc = await_grant(mover, region, g, &write.rkey, err);
+
+	if (rc == 0)
+		rc = pace(mover, length, err);
+	if (rc != 0)
+		return rc;
+	write.lkey = granules->lkey[g];
+	while ((rc = mover->ops->source_write(mover->source, &write)) == -EAGAIN) {
+		rc = await_room(mover, err);
+		if (rc != 0)
+			return rc;
+	}
+	if (rc < 0)
+		return MOVER_EPOCH_LOST;
+	if (mover->first_byte_ns == 0)
+		mover->first_byte_ns = clock_now_ns();
+	mover->bytes += length;
+	mover->writes++;
+	return 0;
+}
+
+/* Pushes without marking: the marks are there. 0, MOVER_EPOCH_LOST or an error. */
+static int push_marked(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
+		       struct decant_error *err)
+{
+	int rc = mover_check(mover, err);
+
+	while (rc == 0 && length > 0) {
+		const uint64_t piece = piece_length(mover, offset, length);
+
+		rc = write_piece(mover, region, offset, piece, err);
+		offset += piece;
+		length -= piece;
+	}
+	return rc;
+}
+
+int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
+		      struct decant_error *err)
+{
+	const struct decant_region *r = decant_memory_region(mover->memory, index);
+	int rc;
+
+	if (r == NULL || offset % DECANT_PAGE_SIZE != 0 || length % DECANT_PAGE_SIZE != 0 || offset > r->length ||
+	    length > r->length - offset)
+		return decant_error_set(err, -EINVAL,
+					"push: region %u, %llu bytes at %llu: not whole pages of a region", index,
+					(unsigned long long)length, (unsigned long long)offset);
+	bitmap_set_range(mover->granules[index].unacked, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE);
+	rc = push_marked(mover, index, offset, length, err);
+	/* the failover sends all that is marked, and so the rest of this run too */
+	return rc == MOVER_EPOCH_LOST ? mover_failover(mover, err) : rc;
+}
+
+int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
+		      struct decant_error *err)
+{
+	const struct decant_region *r = decant_memory_region(mover->memory, region);
+	uint8_t head[64];
+	int rc = 0;
+
+	while (rc == 0 && length > 0) {
+		const struct wire_pages pages = {
+			.region = region,
+			.offset = offset,
+			.length = (uint32_t)(length < WIRE_CHUNK_MAX ? length : WIRE_CHUNK_MAX),
+		};
+
+		rc = wire_pages_encode(&pages, head, sizeof(head));
+		assert(rc > 0);
+		rc = mover_send(mover, WIRE_PAGES, head, (size_t)rc, (const uint8_t *)r->address + offset,
+				pages.length, err);
+		mover->inline_pages += pages.length / DECANT_PAGE_SIZE;
+		offset += pages.length;
+		length -= pages.length;
+	}
+	return rc;
+}
+
+int mover_flush(struct decant_mover *mover, struct decant_error *err)
+{
+	return mover->ops->source_flush(mover->source) < 0 ? mover_failover(mover, err) : 0;
+}
+
+/* ---- messages ---- */
+
+static int post_message(struct decant_mover *mover, const struct mover_kept *kept, struct decant_error *err)
+{
+	int rc;
+
+	while ((rc = mover->ops->source_message(mover->source, kept->bytes, kept->length)) == -EAGAIN) {
+		rc = await_room(mover, err);
+		if (rc != 0)
+			return rc;
+	}
+	return rc < 0 ? MOVER_EPOCH_LOST : 0;
+}
+
+int decant_mover_message(struct decant_mover *mover, const void *data, size_t length, struct decant_error *err)
+{
+	struct mover_kept *kept;
+	int rc = mover_check(mover, err);
+
+	if (rc == 0 && length > DECANT_MESSAGE_MAX)
+		rc = decant_error_set(err, -EMSGSIZE, "a message of %zu bytes: at most %u", length,
+				      DECANT_MESSAGE_MAX);
+	if (rc == 0 && mover->kept_count == MOVER_MESSAGES_KEPT)
+		rc = decant_mover_barrier(mover, err);
+	if (rc == 0 && mover->kept == NULL) {
+		mover->kept = calloc(MOVER_MESSAGES_KEPT, sizeof(*mover->kept));
+		if (mover->kept == NULL)
+			rc = decant_error_set(err, -ENOMEM, "no memory to keep messages for a failover");
+	}
+	if (rc < 0)
+		return rc;
+	kept = &mover->kept[mover->kept_count++];
+	for (unsigned int i = 0; i < MOVER_MESSAGE_HEAD; i++)
+		kept->bytes[i] = (uint8_t)(mover->message_sequence >> (8 * i));
+	mover->message_sequence++;
+	memcpy(kept->bytes + MOVER_MESSAGE_HEAD, data, length);
+	kept->length = (uint32_t)(MOVER_MESSAGE_HEAD + length);
+	rc = post_message(mover, kept, err);
+	return rc == MOVER_EPOCH_LOST ? mover_failover(mover, err) : rc;
+}
+
+/* ---- barriers ---- */
+
+int mover_repeat_unacked(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(mover->memory); i++) {
+		const struct granules *granules = &mover->granules[i];
+		uint64_t first = 0, pages;
+
+		while (rc == 0 && (pages = bitmap_next_run(granules->unacked, &first, granules->pages)) > 0) {
+			rc = push_marked(mover, i, first * DECANT_PAGE_SIZE, pages * DECANT_PAGE_SIZE, err);
+			first += pages;
+		}
+	}
+	for (uint32_t i = 0; rc == 0 && i < mover->kept_count; i++)
+		rc = post_message(mover, &mover->kept[i], err);
+	return rc;
+}
+
+int mover_barrier_post(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = mover_check(mover, err);
+
+	if (rc < 0)
+		return rc;
+	mover->round++;
+	while (mover->ops->source_barrier(mover->source, mover->round) < 0) {
+		rc = mover_failover(mover, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void forget_unacked(struct decant_mover *mover)
+{
+	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
+		bitmap_clear_range(mover->granules[i].unacked, 0, mover->granules[i].pages);
+	mover->kept_count = 0;
+}
+
+/* 0: acknowledged; MOVER_EPOCH_LOST; or an error */
+static int await_barrier(struct decant_mover *mover, struct decant_error *err)
+{
+	const uint64_t patience = mover->setup.opts.peer_timeout_ns;
+	uint64_t pending = UINT64_MAX;
+	uint64_t stuck_at = 0;
+	bool acked;
+	int rc;
+
+	for (;;) {
+		pthread_mutex_lock(&mover->lock);
+		acked = mover->acked_epoch == mover->epoch && mover->acked_round >= mover->round;
+		if (!acked && mover->failed.code == 0)
+			mover_wait_change(mover);
+		acked = mover->acked_epoch == mover->epoch && mover->acked_round >= mover->round;
+		pthread_mutex_unlock(&mover->lock);
+		if (acked)
+			return 0;
+
+		rc = mover_check(mover, err);
+		if (rc < 0)
+			return rc;
+		if (epoch_alive(mover) != 0)
+			return MOVER_EPOCH_LOST;
+		/* the peer lives, but its data channels carry nothing any more */
+		if (mover->ops->source_pending(mover->source) != pending) {
+			pending = mover->ops->source_pending(mover->source);
+			stuck_at = clock_deadline_ns(patience);
+		} else if (clock_now_ns() >= stuck_at) {
+			return MOVER_EPOCH_LOST;
+		}
+	}
+}
+
+int mover_barrier_wait(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc;
+
+	while ((rc = await_barrier(mover, err)) == MOVER_EPOCH_LOST) {
+		rc = mover_failover(mover, err);
+		if (rc == 0)
+			rc = mover_barrier_post(mover, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (rc == 0)
+		forget_unacked(mover);
+	return rc;
+}
+
+int decant_mover_barrier(struct decant_mover *mover, struct decant_error *err)
+{
+	const int rc = mover_barrier_post(mover, err);
+
+	return rc < 0 ? rc : mover_barrier_wait(mover, err);
+}
+
+/* ---- what the floor above asks ---- */
+
+struct peer *mover_peer(struct decant_mover *mover)
+{
+	return mover->peer;
+}
+
+const struct wire_prepared *mover_prepared(const struct decant_mover *mover)
+{
+	return &mover->prepared;
+}
+
+const char *mover_fabric(const struct decant_mover *mover)
+{
+	return mover->ops != NULL ? mover->ops->name : "";
+}
+
+const char *mover_fabric_reason(const struct decant_mover *mover)
+{
+	return mover->fabric_reason;
+}
+
+uint32_t mover_channels(const struct decant_mover *mover)
+{
+	return mover->channels;
+}
+
+uint32_t mover_lease_ms(const struct decant_mover *mover)
+{
+	return mover->lease_ms;
+}
+
+void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats)
+{
+	struct fabric_source_stats now = { 0 };
+
+	if (mover->source != NULL)
+		mover->ops->source_stats(mover->source, &now);
+	*stats = (struct mover_stats){
+		.bytes = mover->bytes,
+		.writes = mover->writes,
+		.inline_pages = mover->inline_pages,
+		.first_byte_ns = mover->first_byte_ns,
+		.failovers = mover->failovers,
+		.cpu_ns = mover->fabric_cpu_ns + now.cpu_ns + (mover->peer != NULL ? peer_cpu_ns(mover->peer) : 0),
+	};
+}
+
+/* ---- the public floor ---- */
+
+int decant_mover_connect(const struct decant_mover_opts *opts, const struct decant_memory *memory,
+			 const struct decant_state_writer *shape, struct decant_mover **out,
+			 struct decant_error *err)
+{
+	struct mover_setup setup = {
+		.purpose = WIRE_PURPOSE_PUSH,
+		.connect_timeout_ns = opts->peer_timeout_ns,
+	};
+	struct decant_mover *mover;
+	const void *bytes = NULL;
+	size_t length = 0;
+	int rc;
+
+	memcpy(&setup.opts, opts, opts->size < sizeof(setup.opts) ? opts->size : sizeof(setup.opts));
+	if (getrandom(setup.id, sizeof(setup.id), 0) != sizeof(setup.id))
+		return decant_error_set(err, -errno, "getrandom: %s", strerror(errno));
+	if (shape != NULL)
+		bytes = decant_state_writer_bytes(shape, &length);
+	rc = mover_new(&setup, memory, &mover, err);
+	if (rc < 0)
+		return rc;
+	rc = mover_open(mover, bytes, length, err);
+	if (rc < 0) {
+		mover_disconnect(mover);
+		return rc;
+	}
+	*out = mover;
+	return 0;
+}
+
+/* How long the goodbye waits for the destination to have fenced: it has nothing else to do by then. */
+#define GOODBYE_NS (5 * NSEC_PER_SEC)
+
+void decant_mover_close(struct decant_mover *mover)
+{
+	struct peer_message message;
+
+	if (mover == NULL)
+		return;
+	mover_epoch_close(mover);
+	if (mover->peer != NULL && peer_send(mover->peer, WIRE_BYE, NULL, 0, NULL, 0, NULL) == 0 &&
+	    peer_receive(mover->peer, clock_deadline_ns(GOODBYE_NS), &message, NULL) == 0)
+		peer_message_free(&message);
+	mover_disconnect(mover);
+}

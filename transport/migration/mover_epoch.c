@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mover_epoch.c -- the mover's connections: the control connection, and the data channels of one epoch after another
+ *
+ * Theory of operation
+ * -------------------
+ * The data channels of one epoch live and die together. When one fails, nobody knows which of its writes have landed, or
+ * will: so the source stops posting, the destination fences (after FENCED nothing of the old channels can land any more),
+ * a new epoch is opened, and every page sent since the last acknowledged barrier is sent again. Without the fence a late
+ * write of the old epoch could overwrite a newer one.
+ */
+#include "migration/mover_private.h"
+
+#include "migration/host.h"
+#include "util/address.h"
+#include "util/clock.h"
+#include "util/io.h"
+#include "util/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FAILOVERS_MAX 8u
+
+/* ---- what the destination says, in the reader thread ---- */
+
+static int take_grant(struct decant_mover *mover, const struct peer_message *message, struct decant_error *err)
+{
+	struct wire_grant grant;
+	struct granules *granules;
+	int rc = wire_grant_decode(&grant, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	if (grant.region >= decant_memory_count(mover->memory))
+		return decant_error_set(err, -EPROTO, "GRANT: no region %u", grant.region);
+	granules = &mover->granules[grant.region];
+	if (grant.first > granules->count || grant.count > granules->count - grant.first)
+		return decant_error_set(err, -EPROTO, "GRANT: granules beyond region %u", grant.region);
+	for (uint32_t i = 0; i < grant.count; i++) {
+		const uint64_t g = grant.first + i;
+
+		/* one that was not asked for in this epoch belongs to the last: its key is dead */
+		if (grant.epoch != mover->epoch || granules->state[g] != GRANULE_ASKED)
+			continue;
+		granules->rkey[g] = wire_grant_key(&grant, i);
+		granules->state[g] = GRANULE_GRANTED;
+	}
+	return 0;
+}
+
+static int take_barrier_ack(struct decant_mover *mover, const struct peer_message *message,
+			    struct decant_error *err)
+{
+	struct wire_barrier_ack ack;
+	int rc = wire_barrier_ack_decode(&ack, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	mover->acked_epoch = ack.epoch;
+	mover->acked_round = ack.round;
+	return 0;
+}
+
+static int take_fenced(struct decant_mover *mover, const struct peer_message *message, struct decant_error *err)
+{
+	struct wire_fence fence;
+	int rc = wire_fence_decode(&fence, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	mover->fenced_epoch = fence.epoch;
+	return 0;
+}
+
+static int mover_intercept(void *opaque, const struct peer_message *message, struct decant_error *err)
+{
+	struct decant_mover *mover = opaque;
+	int rc = 0;
+
+	pthread_mutex_lock(&mover->lock);
+	switch (message->type) {
+	case WIRE_GRANT:
+		rc = take_grant(mover, message, err);
+		break;
+	case WIRE_BARRIER_ACK:
+		rc = take_barrier_ack(mover, message, err);
+		break;
+	case WIRE_FENCED:
+		rc = take_fenced(mover, message, err);
+		break;
+	case WIRE_ERROR:
+		/* for the feeder, who may be pushing; it is also queued for one that is waiting for an answer */
+		peer_error_decode(message->payload, message->length, &mover->failed);
+		pthread_cond_broadcast(&mover->changed);
+		pthread_mutex_unlock(&mover->lock);
+		return 0;
+	default:
+		pthread_mutex_unlock(&mover->lock);
+		return 0;
+	}
+	pthread_cond_broadcast(&mover->changed);
+	pthread_mutex_unlock(&mover->lock);
+	return rc < 0 ? rc : 1;
+}
+
+static void mover_lost(void *opaque, const struct decant_error *why)
+{
+	struct decant_mover *mover = opaque;
+
+	(void)why;
+	pthread_mutex_lock(&mover->lock);
+	pthread_cond_broadcast(&mover->changed);
+	pthread_mutex_unlock(&mover->lock);
+}
+
+static const struct peer_events mover_events = {
+	.intercept = mover_intercept,
+	.lost = mover_lost,
+};
+
+/* ---- waiting ---- */
+
+void mover_wait_change(struct decant_mover *mover)
+{
+	const struct timespec until = clock_timespec(clock_deadline_ns(100 * NSEC_PER_MSEC));
+
+	pthread_cond_clockwait(&mover->changed, &mover->lock, CLOCK_MONOTONIC, &until);
+}
+
+int mover_check(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = 0;
+
+	if (mover->cancelled)
+		return decant_error_set(err, -ECANCELED, "cancelled");
+	pthread_mutex_lock(&mover->lock);
+	if (mover->failed.code != 0) {
+		rc = mover->failed.code;
+		if (err != NULL)
+			*err = mover->failed;
+	}
+	pthread_mutex_unlock(&mover->lock);
+	if (rc == 0 && mover->peer != NULL)
+		rc = peer_check(mover->peer, err);
+	if (rc == 0 && clock_now_ns() >= mover->deadline_ns)
+		rc = decant_error_set(err, -ETIMEDOUT, "%s", mover->deadline_what);
+	return rc;
+}
+
+void mover_set_deadline(struct decant_mover *mover, uint64_t deadline_ns, const char *what)
+{
+	mover->deadline_ns = deadline_ns;
+	mover->deadline_what = what;
+}
+
+int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size_t head_length, const void *data,
+	       size_t data_length, struct decant_error *err)
+{
+	int rc = mover_check(mover, err);
+
+	return rc < 0 ? rc : peer_send(mover->peer, type, head, head_length, data, data_length, err);
+}
+
+int mover_receive(struct decant_mover *mover, uint16_t type, struct peer_message *message,
+		  struct decant_error *err)
+{
+	int rc = mover_check(mover, err);
+
+	if (rc == 0)
+		rc = peer_receive(mover->peer, mover->deadline_ns, message, err);
+	if (rc == -ETIMEDOUT && mover->deadline_ns <= clock_now_ns())
+		decant_error_set(err, rc, "%s", mover->deadline_what);
+	if (rc < 0)
+		return rc;
+	if (message->type == type)
+		return 0;
+	rc = decant_error_set(err, -EPROTO, "the peer sent %s where %s was due", wire_strtype(message->type),
+			      wire_strtype(type));
+	peer_message_free(message);
+	return rc;
+}
+
+int mover_send_chunks(struct decant_mover *mover, uint16_t type, const void *bytes, size_t length,
+		      struct decant_error *err)
+{
+	uint8_t head[64];
+	size_t offset = 0;
+	int rc;
+
+	do {
+		const size_t left = length - offset;
+		const struct wire_chunk chunk = {
+			.total = (uint32_t)length,
+			.offset = (uint32_t)offset,
+			.length = (uint32_t)(left < WIRE_CHUNK_MAX ? left : WIRE_CHUNK_MAX),
+		};
+
+		rc = wire_chunk_encode(&chunk, head, sizeof(head));
+		if (rc < 0)
+			return decant_error_set(err, rc, "%s of %zu bytes is too long", wire_strtype(type),
+						length);
+		rc = mover_send(mover, type, head, (size_t)rc, (const uint8_t *)bytes + offset, chunk.length, err);
+		offset += chunk.length;
+	} while (rc == 0 && offset < length);
+	return rc;
+}
+
+/* ---- the control connection ---- */
+
+static int say_hello(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
+{
+	struct wire_hello hello = {
+		.version_min = WIRE_VERSION_MIN,
+		.version_max = WIRE_VERSION_MAX,
+		.purpose = mover->setup.purpose,
+		.features = HOST_FEATURES,
+		.pid = (uint32_t)getpid(),
+	};
+	uint8_t head[512];
+	int rc;
+
+	memcpy(hello.id, mover->setup.id, sizeof(hello.id));
+	host_boot_id(hello.boot_id);
+	snprintf(hello.name, sizeof(hello.name), "%s", mover->name);
+	rc = wire_hello_encode(&hello, head, sizeof(head));
+	if (rc < 0)
+		return decant_error_set(err, rc, "HELLO: the name \"%s\" cannot be sent", mover->name);
+	return peer_handshake_send(fd, 0, WIRE_HELLO, head, (size_t)rc, deadline, mover->wake_fd, err);
+}
+
+/* "auto" takes TCP: RDMA is not in this version, and loop reaches no other process. */
+static int choose_fabric(struct decant_mover *mover, const struct wire_welcome *welcome, struct decant_error *err)
+{
+	const char *name = strcmp(mover->fabric_text, "auto") == 0 ? "tcp" : mover->fabric_text;
+	const uint64_t feature = strcmp(name, "loop") == 0 ? HOST_FEATURE_LOOP : HOST_FEATURE_TCP;
+
+	mover->ops = fabric_find(name);
+	if (mover->ops == NULL)
+		return decant_error_set(err, -EINVAL,
+					"fabric \"%s\": there is none of that name; use auto, tcp or loop", name);
+	if (!(welcome->features & feature))
+		return decant_error_set(err, -EOPNOTSUPP, "fabric %s: %s does not have it", name,
+					mover->peer_text);
+	if (mover->ops->reaches != NULL && !mover->ops->reaches(welcome->boot_id, welcome->pid))
+		return decant_error_set(err, -EINVAL,
+					"fabric %s: it works only inside one process, and %s is another; use tcp",
+					name, mover->peer_text);
+	snprintf(mover->fabric_reason, sizeof(mover->fabric_reason), "%s",
+		 strcmp(mover->fabric_text, "auto") == 0 ? "no RDMA path to the peer" : "as asked for");
+	return 0;
+}
+
+static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
+{
+	struct wire_welcome welcome;
+	uint8_t payload[512 + WIRE_TEXT_MAX];
+	uint32_t length;
+	int rc;
+
+	rc = peer_handshake_receive(fd, 0, WIRE_WELCOME, payload, sizeof(payload), &length, deadline,
+				    mover->wake_fd, err);
+	if (rc == 0)
+		rc = wire_welcome_decode(&welcome, payload, length, err);
+	if (rc < 0)
+		return rc;
+	if (welcome.version < WIRE_VERSION_MIN || welcome.version > WIRE_VERSION_MAX)
+		return decant_error_set(err, -EPROTO,
+					"the peer chose version %u of the protocol, this end speaks %u to %u",
+					welcome.version, WIRE_VERSION_MIN, WIRE_VERSION_MAX);
+	if (decant_memory_bytes(mover->memory) > welcome.max_memory)
+		return decant_error_set(err, -ENOSPC,
+					"the VM has %llu MiB of memory, the destination takes at most %llu MiB; "
+					"raise --max-memory there or free memory",
+					(unsigned long long)(decant_memory_bytes(mover->memory) >> 20),
+					(unsigned long long)(welcome.max_memory >> 20));
+	mover->lease_ms = welcome.lease_ms;
+	return choose_fabric(mover, &welcome, err);
+}
+
+static int control_connect(struct decant_mover *mover, struct decant_error *err)
+{
+	uint64_t deadline = clock_deadline_ns(mover->setup.connect_timeout_ns);
+	struct peer_opts opts = {
+		.received = 1,
+		.sent = 1,
+		.timeout_ns = mover->setup.opts.peer_timeout_ns,
+		.events = &mover_events,
+		.opaque = mover,
+		.log = mover->log,
+	};
+	struct address address, numeric;
+	struct peer *peer;
+	int rc;
+
+	if (mover->deadline_ns < deadline)
+		deadline = mover->deadline_ns;
+	rc = address_parse(mover->peer_text, &address, err);
+	if (rc < 0)
+		return rc;
+	opts.fd = address_connect(&address, deadline, mover->wake_fd, err);
+	if (opts.fd < 0)
+		return opts.fd;
+	rc = say_hello(mover, opts.fd, deadline, err);
+	if (rc == 0)
+		rc = take_welcome(mover, opts.fd, deadline, err);
+	if (rc == 0)
+		rc = address_peer(opts.fd, &numeric);
+	if (rc == 0)
+		rc = peer_new(&opts, &peer, err);
+	if (rc < 0) {
+		close(opts.fd);
+		decant_error_prefix(err, "%s", mover->peer_text);
+		return rc;
+	}
+	snprintf(mover->peer_host, sizeof(mover->peer_host), "%s", numeric.host);
+	pthread_mutex_lock(&mover->lock);
+	mover->peer = peer;
+	pthread_mutex_unlock(&mover->lock);
+	return 0;
+}
+
+static int send_regions(struct decant_mover *mover, struct decant_error *err)
+{
+	struct wire_regions regions = { .count = decant_memory_count(mover->memory) };
+	uint8_t head[WIRE_REGIONS_MAX * 128];
+	int rc;
+
+	for (uint32_t i = 0; i < regions.count; i++) {
+		const struct decant_region *region = decant_memory_region(mover->memory, i);
+
+		snprintf(regions.region[i].name, sizeof(regions.region[i].name), "%s", region->name);
+		regions.region[i].length = region->length;
+		regions.region[i].page_size = region->page_size;
+		regions.region[i].guest_address = region->guest_address;
+	}
+	rc = wire_regions_encode(&regions, head, sizeof(head));
+	if (rc < 0)
+		return decant_error_set(err, rc, "the VM's memory regions cannot be sent");
+	return mover_send(mover, WIRE_REGIONS, head, (size_t)rc, NULL, 0, err);
+}
+
+static int agree_on_shape(struct decant_mover *mover, const void *shape, size_t length, struct decant_error *err)
+{
+	struct peer_message message;
+	int rc;
+
+	rc = send_regions(mover, err);
+	if (rc == 0)
+		rc = mover_send_chunks(mover, WIRE_SHAPE, shape, length, err);
+	if (rc == 0)
+		rc = mover_receive(mover, WIRE_PREPARED, &message, err);
+	if (rc < 0)
+		return rc;
+	rc = wire_prepared_decode(&mover->prepared, message.payload, message.length, err);
+	peer_message_free(&message);
+	return rc;
+}
+
+int mover_open(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
+{
+	int rc = control_connect(mover, err);
+
+	if (rc == 0)
+		rc = agree_on_shape(mover, shape, shape_length, err);
+	if (rc == 0)
+		rc = mover_epoch_open(mover, err);
+	return rc;
+}
+
+/* ---- epochs ---- */
+
+static int ask_open(struct decant_mover *mover, struct wire_opened *opened, struct decant_error *err)
+{
+	struct wire_open open_message = { .epoch = mover->epoch, .channels = mover->channels };
+	struct peer_message message;
+	uint8_t head[64];
+	int rc;
+
+	snprintf(open_message.fabric, sizeof(open_message.fabric), "%s", mover->ops->name);
+	rc = wire_open_encode(&open_message, head, sizeof(head));
+	rc = mover_send(mover, WIRE_OPEN, head, (size_t)rc, NULL, 0, err);
+	if (rc == 0)
+		rc = mover_receive(mover, WIRE_OPENED, &message, err);
+	if (rc < 0)
+		return rc;
+	rc = wire_opened_decode(opened, message.payload, message.length, err);
+	peer_message_free(&message);
+	if (rc < 0)
+		return rc;
+	if (opened->epoch != mover->epoch || opened->channels != mover->channels)
+		return decant_error_set(err, -EPROTO,
+					"OPENED: epoch %llu with %u channels, asked for %llu with %u",
+					(unsigned long long)opened->epoch, opened->channels,
+					(unsigned long long)mover->epoch, mover->channels);
+	return 0;
+}
+
+int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
+{
+	struct fabric_source_opts opts = {
+		.peer_host = mover->peer_host,
+		.connect_timeout_ns = mover->setup.opts.peer_timeout_ns,
+		.log = mover->log,
+	};
+	struct wire_opened opened;
+	int rc;
+
+	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
+							  : mover->ops->default_channels;
+	pthread_mutex_lock(&mover->lock);
+	mover->epoch++;
+	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
+		granules_forget(&mover->granules[i]);
+	pthread_mutex_unlock(&mover->lock);
+
+	rc = ask_open(mover, &opened, err);
+	if (rc < 0)
+		return rc;
+	opts.channels = opened.channels;
+	opts.epoch = opened.epoch;
+	memcpy(opts.tokens, opened.tokens, sizeof(opts.tokens));
+	opts.address.length = opened.address_length;
+	memcpy(opts.address.bytes, opened.address, opened.address_length);
+	rc = mover->ops->source_connect(&opts, &mover->source, err);
+	if (rc < 0) {
+		mover->source = NULL;
+		decant_error_prefix(err, "%s data channels to %s", mover->ops->name, mover->peer_text);
+	}
+	return rc;
+}
+
+void mover_epoch_close(struct decant_mover *mover)
+{
+	struct fabric_source_stats stats = { 0 };
+
+	if (mover->source == NULL)
+		return;
+	mover->ops->source_stop(mover->source);
+	mover->ops->source_stats(mover->source, &stats);
+	mover->fabric_cpu_ns += stats.cpu_ns;
+	mover->ops->source_close(mover->source);
+	mover->source = NULL;
+}
+
+static int fence(struct decant_mover *mover, struct decant_error *err)
+{
+	const struct wire_fence message = { .epoch = mover->epoch };
+	uint8_t head[16];
+	int rc = wire_fence_encode(&message, head, sizeof(head));
+
+	rc = mover_send(mover, WIRE_FENCE, head, (size_t)rc, NULL, 0, err);
+	while (rc == 0) {
+		pthread_mutex_lock(&mover->lock);
+		if (mover->fenced_epoch == mover->epoch) {
+			pthread_mutex_unlock(&mover->lock);
+			return 0;
+		}
+		mover_wait_change(mover);
+		pthread_mutex_unlock(&mover->lock);
+		rc = mover_check(mover, err);
+	}
+	return rc;
+}
+
+/* Ends the lost epoch and opens the next. 0, MOVER_EPOCH_LOST if that one is lost already, or an error. */
+static int next_epoch(struct decant_mover *mover, struct decant_error *err)
+{
+	struct decant_error why = DECANT_ERROR_INIT;
+	int rc;
+
+	if (mover->source != NULL)
+		mover->ops->source_last_error(mover->source, &why);
+	mover_epoch_close(mover);
+	/* a dead peer takes both connections with it: its control connection has the better reason */
+	rc = mover_check(mover, err);
+	if (rc < 0)
+		return rc;
+	if (++mover->failovers > FAILOVERS_MAX)
+		return decant_error_set(err, why.code != 0 ? why.code : -EIO,
+					"the data channels broke %u times; the last time: %s", FAILOVERS_MAX,
+					why.msg);
+	log_warning(&mover->log, "%s data channels of epoch %llu are lost (%s): going on over new ones",
+		    mover->ops->name, (unsigned long long)mover->epoch, why.code != 0 ? why.msg : "no progress");
+	rc = fence(mover, err);
+	if (rc == 0)
+		rc = mover_epoch_open(mover, err);
+	/* the destination is there, its new channels are not: count it and try once more */
+	if (rc < 0 && mover_check(mover, NULL) == 0)
+		return MOVER_EPOCH_LOST;
+	return rc;
+}
+
+int mover_failover(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc;
+
+	do {
+		rc = next_epoch(mover, err);
+		if (rc == 0)
+			rc = mover_repeat_unacked(mover, err);
+	} while (rc == MOVER_EPOCH_LOST);
+	if (rc == 0)
+		decant_error_clear(err);
+	return rc;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* mover_private.h -- struct decant_mover, shared by mover.c (pushing), mover_epoch.c (connections) and mover_message.c */
+#ifndef MIGRATION_MOVER_PRIVATE_H
+#define MIGRATION_MOVER_PRIVATE_H
+
+#include "fabric/fabric.h"
+#include "migration/granules.h"
+#include "migration/mover.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Messages kept for a failover. When so many are unacknowledged, a barrier of the mover's own frees them. */
+#define MOVER_MESSAGES_KEPT 64u
+#define MOVER_MESSAGE_HEAD 8u /* le64 sequence number, so that the destination can drop repetitions */
+
+/* An epoch is lost: not an error yet, the feeder's thread fails over. Distinct from every errno and from success. */
+#define MOVER_EPOCH_LOST 1
+
+struct mover_kept {
+	uint32_t length;
+	uint8_t bytes[MOVER_MESSAGE_HEAD + DECANT_MESSAGE_MAX];
+};
+
+struct decant_mover {
+	/* set at creation, read-only after */
+	struct mover_setup setup;
+	char *peer_text, *name, *fabric_text;
+	const struct decant_memory *memory;
+	struct decant_log log;
+	int wake_fd; /* set by cancel, while there is no peer to wake */
+
+	/* feeder's thread only */
+	const struct fabric_ops *ops;
+	char fabric_reason[96];
+	char peer_host[256];
+	uint32_t lease_ms;
+	struct wire_prepared prepared;
+	struct fabric_source *source; /* NULL between epochs */
+	uint64_t epoch, round;
+	uint32_t channels;
+	uint64_t pace_ns;        /* the time up to which bandwidth has been spent */
+	struct mover_kept *kept; /* MOVER_MESSAGES_KEPT of them, made at the first message */
+	uint32_t kept_count;
+	uint64_t message_sequence;
+	uint64_t deadline_ns;
+	const char *deadline_what;
+
+	/* any thread */
+	_Atomic bool cancelled;
+	_Atomic uint64_t bytes, writes, inline_pages, first_byte_ns, fabric_cpu_ns;
+	_Atomic uint32_t failovers;
+
+	/* protected by lock */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct peer *peer; /* set once by the feeder's thread */
+	struct granules granules[DECANT_REGIONS_MAX];
+	uint64_t acked_epoch, acked_round;
+	uint64_t fenced_epoch;
+	struct decant_error failed; /* the peer said ERROR */
+};
+
+/* mover_epoch.c */
+int mover_epoch_open(struct decant_mover *mover, struct decant_error *err);
+int mover_failover(struct decant_mover *mover, struct decant_error *err);
+/* waits for a change under the lock, at most 100 ms: callers loop */
+void mover_wait_change(struct decant_mover *mover);
+
+/* mover.c: sends again what no barrier has covered; 0, MOVER_EPOCH_LOST or an error */
+int mover_repeat_unacked(struct decant_mover *mover, struct decant_error *err);
+void mover_epoch_close(struct decant_mover *mover);
+
+#endif

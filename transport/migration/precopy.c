@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * precopy.c -- the passes
+ *
+ * Theory of operation
+ * -------------------
+ * The invariant: a page's tracking is re-armed before the page is read. A write that comes later marks it dirty again, so
+ * that it comes again; a write that came earlier is in what was read. Therefore pages are pushed by reference and never
+ * copied, and nobody cares how often one changes on its way.
+ *
+ * Pass 1 sends what has data. To find a hole or a zero page is to read it, so the order holds there as well: re-arm a
+ * chunk, then ask the kernel for its extents, then look for zeros, then push. The destination's memory starts as zeros, so
+ * holes and zero pages need not be sent in this pass, and only in this one.
+ *
+ * Granules are announced well ahead of the data, so that the destination's populating and registering overlaps with
+ * the wire. What is first written after pass 1 in a granule that was a hole is announced at the head of the next pass.
+ */
+#include "migration/source.h"
+
+#include "migration/zero.h"
+#include "util/bitmap.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* How far ahead of the data granules are announced. */
+#define ANNOUNCE_AHEAD_BYTES (64ull << 20)
+
+/* A hole at least so long is re-armed and looked at in one go. */
+#define HOLE_BYTES (64ull << 20)
+
+static const uint64_t all_ones[HOLE_BYTES / DECANT_PAGE_SIZE / 64] = {
+	[0 ... HOLE_BYTES / DECANT_PAGE_SIZE / 64 - 1] = UINT64_MAX,
+};
+
+static uint64_t sent_bytes(struct decant_migration *m)
+{
+	struct mover_stats stats;
+
+	mover_get_stats(m->mover, &stats);
+	return stats.bytes + stats.inline_pages * DECANT_PAGE_SIZE;
+}
+
+static void advance(struct decant_migration *m, uint32_t permille)
+{
+	if (permille > m->now.progress_permille)
+		m->now.progress_permille = permille;
+	migration_publish(m, false);
+}
+
+/* ---- pass 1 ---- */
+
+struct first_pass {
+	struct decant_migration *m;
+	const struct decant_region *region;
+	uint32_t index;
+	uint64_t announced;  /* up to this offset all granules with data are announced */
+	uint64_t data_bytes; /* of the whole VM, for the progress */
+	uint64_t seen_bytes;
+};
+
+static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decant_error *err)
+{
+	const uint64_t end = pass->region->length;
+	uint64_t until = offset + ANNOUNCE_AHEAD_BYTES;
+	int rc = 0;
+
+	if (until > end)
+		until = end;
+	while (rc == 0 && pass->announced < until) {
+		uint64_t at = pass->announced, length;
+		const int found = decant_memory_next_data(pass->m->memory, pass->index, &at, until, &length, err);
+
+		if (found < 0)
+			return found;
+		if (found == 0) {
+			pass->announced = until;
+			break;
+		}
+		rc = mover_announce(pass->m->mover, pass->index, at, length, err);
+		pass->announced = at + length;
+	}
+	return rc;
+}
+
+static int rearm(struct first_pass *pass, uint64_t offset, uint64_t length, struct decant_error *err)
+{
+	struct decant_migration *m = pass->m;
+
+	return m->ops.dirty_clear(m->vmm, pass->index, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE,
+				  all_ones, err);
+}
+
+/* The pages of [@offset, + @length), one chunk at most, that have data, as a bitmap. Returns their number. */
+static int64_t find_data(struct first_pass *pass, uint64_t offset, uint64_t length, uint64_t *present,
+			 struct decant_error *err)
+{
+	const uint64_t end = offset + length;
+	uint64_t at = offset, extent;
+	int64_t pages = 0;
+	int rc;
+
+	memset(present, 0, bitmap_words(CHUNK_PAGES) * sizeof(*present));
+	while (at < end &&
+	       (rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &extent, err)) != 0) {
+		if (rc < 0)
+			return rc;
+		bitmap_set_range(present, (at - offset) / DECANT_PAGE_SIZE, extent / DECANT_PAGE_SIZE);
+		pages += (int64_t)(extent / DECANT_PAGE_SIZE);
+		at += extent;
+	}
+	return pages;
+}
+
+static int push_runs(struct decant_migration *m, uint32_t region, uint64_t offset, const uint64_t *bitmap,
+		     uint64_t pages, struct decant_error *err)
+{
+	uint64_t first = 0, run;
+	int rc = 0;
+
+	while (rc == 0 && (run = bitmap_next_run(bitmap, &first, pages)) > 0) {
+		rc = decant_mover_push(m->mover, region, offset + first * DECANT_PAGE_SIZE, run * DECANT_PAGE_SIZE,
+				       err);
+		first += run;
+	}
+	return rc;
+}
+
+static int send_first_chunk(struct first_pass *pass, uint64_t offset, uint64_t length, struct decant_error *err)
+{
+	uint64_t present[CHUNK_PAGES / 64];
+	struct decant_migration *m = pass->m;
+	int64_t pages;
+	int rc = rearm(pass, offset, length, err);
+
+	if (rc < 0)
+		return rc;
+	pages = find_data(pass, offset, length, present, err);
+	if (pages <= 0)
+		return (int)pages;
+	m->now.data_bytes += (uint64_t)pages * DECANT_PAGE_SIZE;
+	pass->seen_bytes += (uint64_t)pages * DECANT_PAGE_SIZE;
+	m->now.pages_skipped += zero_scan((const uint8_t *)pass->region->address + offset,
+					  length / DECANT_PAGE_SIZE, present);
+	rc = announce_ahead(pass, offset, err);
+	if (rc == 0)
+		rc = push_runs(m, pass->index, offset, present, length / DECANT_PAGE_SIZE, err);
+	if (pass->data_bytes > 0) {
+		const uint64_t left = pass->seen_bytes < pass->data_bytes ? pass->data_bytes - pass->seen_bytes
+									  : 0;
+
+		m->now.remaining_bytes = left;
+		advance(m, (uint32_t)(900 - 900 * left / pass->data_bytes));
+	}
+	return rc;
+}
+
+/* Is [@offset, + HOLE_BYTES) a hole? Then it is re-armed; the order of the two is what makes it true. */
+static int skip_hole(struct first_pass *pass, uint64_t offset, struct decant_error *err)
+{
+	const uint64_t end = offset + HOLE_BYTES;
+	uint64_t at = offset, length;
+	int rc;
+
+	if (end > pass->region->length)
+		return 0;
+	rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &length, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = rearm(pass, offset, HOLE_BYTES, err);
+	if (rc < 0)
+		return rc;
+	at = offset;
+	rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &length, err);
+	return rc < 0 ? rc : rc == 0;
+}
+
+static int send_first_region(struct first_pass *pass, struct decant_error *err)
+{
+	const uint64_t chunk = CHUNK_PAGES * DECANT_PAGE_SIZE;
+	uint64_t offset = 0;
+	int rc = 0;
+
+	pass->announced = 0;
+	while (rc == 0 && offset < pass->region->length) {
+		const uint64_t left = pass->region->length - offset;
+
+		rc = offset % HOLE_BYTES == 0 ? skip_hole(pass, offset, err) : 0;
+		if (rc < 0)
+			break;
+		if (rc > 0) {
+			offset += HOLE_BYTES;
+			rc = 0;
+			continue;
+		}
+		rc = send_first_chunk(pass, offset, left < chunk ? left : chunk, err);
+		offset += chunk;
+	}
+	return rc;
+}
+
+static int send_first_pass(struct decant_migration *m, struct decant_error *err)
+{
+	struct first_pass pass = { .m = m, .data_bytes = decant_memory_allocated(m->memory) };
+	int rc = 0;
+
+	precopy_pass_begin(m, 0);
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++) {
+		pass.index = i;
+		pass.region = decant_memory_region(m->memory, i);
+		rc = send_first_region(&pass, err);
+	}
+	if (rc == 0)
+		rc = decant_mover_barrier(m->mover, err);
+	if (rc < 0)
+		return rc;
+	m->now.pass[0].dirty_pages = m->now.data_bytes / DECANT_PAGE_SIZE;
+	precopy_pass_end(m);
+	return 0;
+}
+
+/* ---- later passes ---- */
+
+int precopy_harvest(struct decant_migration *m, uint64_t *bytes, struct decant_error *err)
+{
+	int rc = 0;
+
+	*bytes = 0;
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++) {
+		const uint64_t pages = decant_memory_region(m->memory, i)->length / DECANT_PAGE_SIZE;
+
+		rc = m->ops.dirty_fetch(m->vmm, i, m->dirty[i], pages, err);
+		*bytes += bitmap_count(m->dirty[i], 0, pages) * DECANT_PAGE_SIZE;
+	}
+	m->now.remaining_bytes = *bytes;
+	return rc;
+}
+
+/* Announces the granules of dirty pages that were holes until now. */
+static int announce_dirty(struct decant_migration *m, uint32_t index, struct decant_error *err)
+{
+	const uint64_t pages = decant_memory_region(m->memory, index)->length / DECANT_PAGE_SIZE;
+	uint64_t first = 0, run;
+	int rc = 0;
+
+	while (rc == 0 && (run = bitmap_next_run(m->dirty[index], &first, pages)) > 0) {
+		rc = mover_announce(m->mover, index, first * DECANT_PAGE_SIZE, run * DECANT_PAGE_SIZE, err);
+		first += run;
+	}
+	return rc;
+}
+
+static int send_inline(struct decant_migration *m, uint32_t index, uint64_t offset, const uint64_t *bitmap,
+		       uint64_t pages, struct decant_error *err)
+{
+	uint64_t first = 0, run;
+	int rc = 0;
+
+	while (rc == 0 && (run = bitmap_next_run(bitmap, &first, pages)) > 0) {
+		rc = mover_push_inline(m->mover, index, offset + first * DECANT_PAGE_SIZE, run * DECANT_PAGE_SIZE,
+				       err);
+		first += run;
+	}
+	return rc;
+}
+
+/* Sends the dirty pages of the chunk that starts at page @first, and forgets them. */
+static int send_chunk(struct decant_migration *m, uint32_t index, uint64_t first, uint64_t pages, bool paused,
+		      struct decant_error *err)
+{
+	const uint64_t offset = first * DECANT_PAGE_SIZE;
+	uint64_t bitmap[CHUNK_PAGES / 64] = { 0 };
+	int rc = 0;
+
+	memcpy(bitmap, m->dirty[index] + first / 64, bitmap_words(pages) * sizeof(*bitmap));
+	bitmap_clear_range(m->dirty[index], first, pages);
+	if (paused && !mover_is_announced(m->mover, index, offset))
+		return send_inline(m, index, offset, bitmap, pages, err);
+	if (!paused)
+		rc = m->ops.dirty_clear(m->vmm, index, first, pages, bitmap, err);
+	return rc < 0 ? rc : push_runs(m, index, offset, bitmap, pages, err);
+}
+
+static int send_region(struct decant_migration *m, uint32_t index, bool paused, uint64_t total,
+		       struct decant_error *err)
+{
+	const uint64_t pages = decant_memory_region(m->memory, index)->length / DECANT_PAGE_SIZE;
+	uint64_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && bitmap_next_run(m->dirty[index], &at, pages) > 0) {
+		const uint64_t first = at / CHUNK_PAGES * CHUNK_PAGES;
+		const uint64_t count = pages - first < CHUNK_PAGES ? pages - first : CHUNK_PAGES;
+		const uint64_t bytes = bitmap_count(m->dirty[index], first, count) * DECANT_PAGE_SIZE;
+
+		rc = send_chunk(m, index, first, count, paused, err);
+		at = first + count;
+		if (paused)
+			continue;
+		m->now.remaining_bytes -= bytes < m->now.remaining_bytes ? bytes : m->now.remaining_bytes;
+		advance(m,
+			(uint32_t)(990 - 90 * (m->now.remaining_bytes < total ? m->now.remaining_bytes : total) /
+						 (total + 1)));
+	}
+	return rc;
+}
+
+int precopy_send(struct decant_migration *m, bool paused, struct decant_error *err)
+{
+	const uint64_t total = m->now.data_bytes;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && !paused && i < decant_memory_count(m->memory); i++)
+		rc = announce_dirty(m, i, err);
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++)
+		rc = send_region(m, i, paused, total, err);
+	return rc;
+}
+
+/* ---- statistics of a pass ---- */
+
+void precopy_pass_begin(struct decant_migration *m, uint64_t dirty_pages)
+{
+	struct decant_pass *pass;
+
+	if (m->now.passes < DECANT_PASSES_MAX)
+		m->now.passes++;
+	pass = &m->now.pass[m->now.passes - 1];
+	pass->dirty_pages += dirty_pages;
+	m->pass_start_ns = clock_now_ns();
+	m->pass_start_bytes = sent_bytes(m);
+}
+
+void precopy_pass_end(struct decant_migration *m)
+{
+	struct decant_pass *pass = &m->now.pass[m->now.passes - 1];
+	const uint64_t bytes = sent_bytes(m) - m->pass_start_bytes;
+	const uint64_t ns = clock_now_ns() - m->pass_start_ns;
+
+	pass->bytes += bytes;
+	pass->ns += ns;
+	m->now.rate_Bps = ns == 0 ? 0 : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
+	if (m->now.passes == 1)
+		m->now.throughput_Bps = m->now.rate_Bps;
+	forecast_measured(&m->forecast, bytes, ns);
+}
+
+/* ---- the loop ---- */
+
+/* Between two passes: what is dirty now, and what to do about it. */
+static int look(struct decant_migration *m, enum forecast_decision *decision, struct decant_error *err)
+{
+	const uint64_t pass_ns = m->now.pass[m->now.passes - 1].ns;
+	uint64_t bytes;
+	int rc = precopy_harvest(m, &bytes, err);
+
+	if (rc < 0)
+		return rc;
+	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
+					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);
+	m->now.forecast_downtime_ns = forecast_downtime_ns(&m->forecast, bytes);
+	m->now.forecast_total_ns = m->now.forecast_downtime_ns;
+	*decision = forecast_decide(&m->forecast, bytes, clock_now_ns());
+	log_debug(&m->opts.log, "pass %u: %" PRIu64 " KiB dirty, forecast of the pause %" PRIu64 " us",
+		  m->now.passes, bytes >> 10, m->now.forecast_downtime_ns / 1000);
+	migration_publish(m, false);
+	return 0;
+}
+
+static int give_up(struct decant_migration *m, struct decant_error *err)
+{
+	return decant_error_set(err, -ETIME,
+				"the guest dirties memory at %" PRIu64 " MB/s and the fabric carries %" PRIu64
+				" MB/s: %" PRIu64 " MiB would be left for a pause of %" PRIu64
+				" ms, the limit is %" PRIu64
+				" ms; raise --max-downtime, or migrate when the guest is less busy",
+				m->now.dirty_rate_Bps / 1000000, forecast_rate_Bps(&m->forecast) / 1000000,
+				m->now.remaining_bytes >> 20, m->now.forecast_downtime_ns / NSEC_PER_MSEC,
+				m->opts.max_downtime_ns / NSEC_PER_MSEC);
+}
+
+int precopy_run(struct decant_migration *m, struct decant_error *err)
+{
+	enum forecast_decision decision;
+	int rc = send_first_pass(m, err);
+
+	while (rc == 0) {
+		rc = look(m, &decision, err);
+		if (rc < 0 || decision == FORECAST_SWITCH)
+			return rc;
+		if (decision == FORECAST_NEVER)
+			return give_up(m, err);
+		precopy_pass_begin(m, m->now.remaining_bytes / DECANT_PAGE_SIZE);
+		rc = precopy_send(m, false, err);
+		if (rc == 0)
+			rc = decant_mover_barrier(m->mover, err);
+		precopy_pass_end(m);
+	}
+	return rc;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settle.c -- what became of a migration whose GO was sent: QUERY over a connection of its own
+ *
+ * RUNNING proves that the guest runs there: it must be freed here. NEVER proves that it did not and will not: it may be
+ * resumed here. Everything else proves nothing: PENDING is asked again, UNKNOWN may be another process on the same port.
+ */
+#include "migration/source.h"
+
+#include "util/address.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ASK_AGAIN_NS (200 * NSEC_PER_MSEC)
+
+static int say_hello(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
+{
+	struct wire_hello hello = {
+		.version_min = WIRE_VERSION_MIN,
+		.version_max = WIRE_VERSION_MAX,
+		.purpose = WIRE_PURPOSE_QUERY,
+		.pid = (uint32_t)getpid(),
+	};
+	uint8_t head[512];
+	int rc;
+
+	memcpy(hello.id, m->id, sizeof(hello.id));
+	snprintf(hello.name, sizeof(hello.name), "%s", m->name);
+	rc = wire_hello_encode(&hello, head, sizeof(head));
+	if (rc < 0)
+		return decant_error_set(err, rc, "QUERY cannot be encoded");
+	return peer_handshake_send(fd, 0, WIRE_HELLO, head, (size_t)rc, deadline_ns, -1, err);
+}
+
+static int ask(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
+{
+	struct wire_status status;
+	uint8_t payload[512 + WIRE_TEXT_MAX];
+	uint32_t length;
+	int rc = say_hello(m, fd, deadline_ns, err);
+
+	if (rc == 0)
+		rc = peer_handshake_receive(fd, 0, WIRE_WELCOME, payload, sizeof(payload), &length, deadline_ns,
+					    -1, err);
+	if (rc == 0)
+		rc = peer_handshake_receive(fd, 1, WIRE_STATUS, payload, sizeof(payload), &length, deadline_ns, -1,
+					    err);
+	if (rc == 0)
+		rc = wire_status_decode(&status, payload, length, err);
+	return rc < 0 ? rc : (int)status.fate;
+}
+
+int settle_query(struct decant_migration *m, uint64_t deadline_ns, struct decant_error *err)
+{
+	struct address address;
+	int rc = address_parse(m->peer, &address, err);
+	int fd;
+
+	if (rc < 0)
+		return rc;
+	fd = address_connect(&address, deadline_ns, -1, err);
+	if (fd < 0)
+		return fd;
+	rc = ask(m, fd, deadline_ns, err);
+	close(fd);
+	return rc;
+}
+
+int settle_doubt(struct decant_migration *m, uint64_t deadline_ns, struct decant_error *err)
+{
+	const struct timespec pause = { .tv_nsec = (long)ASK_AGAIN_NS };
+	uint64_t now;
+	int rc;
+
+	do {
+		rc = settle_query(m, clock_deadline_ns(m->opts.peer_timeout_ns), err);
+		log_info(&m->opts.log, "QUERY: %s",
+			 rc == WIRE_FATE_RUNNING   ? "the guest runs at the destination"
+			 : rc == WIRE_FATE_NEVER   ? "the guest never ran at the destination and never will"
+			 : rc == WIRE_FATE_PENDING ? "not settled there yet"
+			 : rc == WIRE_FATE_UNKNOWN ? "nothing is known of it there"
+						   : err->msg);
+		if (rc == WIRE_FATE_RUNNING)
+			return 0;
+		if (rc == WIRE_FATE_NEVER)
+			return -ECANCELED;
+		nanosleep(&pause, NULL);
+		now = clock_now_ns();
+	} while (now < deadline_ns);
+	return -EINPROGRESS;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * source.h -- struct decant_migration: the controller at the source, shared by migration.c (life, stages), precopy.c
+ * (passes), switchover.c (hand-over) and settle.c (when in doubt)
+ */
+#ifndef MIGRATION_SOURCE_H
+#define MIGRATION_SOURCE_H
+
+#include "migration/forecast.h"
+#include "migration/mover.h"
+#include <decant/migration.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+/* Pages looked at, cleared and pushed in one go: one stripe. */
+#define CHUNK_PAGES (DECANT_GRANULE_SIZE / DECANT_PAGE_SIZE)
+
+struct decant_migration {
+	/* set at creation, read-only after */
+	struct decant_migration_opts opts;
+	char *peer, *name, *fabric;
+	struct decant_vmm_ops ops;
+	void *vmm;
+	struct decant_memory *memory;
+	uint8_t id[16];
+	int event_fd;
+
+	/* running thread only */
+	uint64_t *dirty[DECANT_REGIONS_MAX]; /* pages to send, harvested and not yet sent */
+	struct decant_state_writer *state;
+	struct forecast forecast;
+	struct decant_stats now; /* published with migration_publish() */
+	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
+	uint64_t pass_start_ns, pass_start_bytes;
+	uint64_t left_ns; /* the pause began */
+	uint64_t go_ns;   /* GO was given to the socket */
+	uint32_t lease_ms;
+	bool tracking, paused;
+
+	/* protected by lock */
+	pthread_mutex_t lock;
+	struct decant_mover *mover; /* set and cleared by the running thread */
+	bool cancelled;
+	bool running;
+	struct decant_stats stats;
+};
+
+/* migration_publish() -- what @now says becomes visible; progress is told at most 20 times a second unless @force */
+void migration_publish(struct decant_migration *migration, bool force);
+
+/* migration_set_state() -- the only writer of the state. -ECANCELED: it was cancelled, and GO must not be sent */
+int migration_set_state(struct decant_migration *migration, enum decant_migration_state state);
+
+/* precopy_run() -- passes, until it is time to switch over */
+int precopy_run(struct decant_migration *migration, struct decant_error *err);
+
+/* precopy_harvest() -- fetch what is dirty into migration->dirty; the bytes that are in it now */
+int precopy_harvest(struct decant_migration *migration, uint64_t *bytes, struct decant_error *err);
+
+/* precopy_send() -- push what migration->dirty says; with the guest paused nothing is re-armed and nothing registered */
+int precopy_send(struct decant_migration *migration, bool paused, struct decant_error *err);
+
+/* precopy_pass_begin(), precopy_pass_end() -- one entry of the statistics; end takes the bytes sent since begin */
+void precopy_pass_begin(struct decant_migration *migration, uint64_t dirty_pages);
+void precopy_pass_end(struct decant_migration *migration);
+
+/* switchover_run() -- pause to RUNNING; before GO any error leaves migration->paused set for the caller to undo */
+int switchover_run(struct decant_migration *migration, struct decant_error *err);
+
+/* settle_query() -- ask the destination's receiver once: an enum wire_fate, or a negative errno */
+int settle_query(struct decant_migration *migration, uint64_t deadline_ns, struct decant_error *err);
+
+/* settle_doubt() -- ask until it is settled or @deadline_ns: 0 RUNNING, -ECANCELED NEVER, -EINPROGRESS */
+int settle_doubt(struct decant_migration *migration, uint64_t deadline_ns, struct decant_error *err);
+
+#endif

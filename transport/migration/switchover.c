@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * switchover.c -- the hand-over: pause, the last pages and the state, READY, GO, RUNNING
+ *
+ * Theory of operation
+ * -------------------
+ * The order is what makes it safe (docs/protocol.md has the diagram). The vCPUs stop; the state is saved, which may dirty
+ * memory; the last harvest follows and is pushed; the state travels while the fabric works; when the destination has
+ * acknowledged the last barrier it has everything.
+ *
+ * Up to READY any failure is undone by resuming the guest here. The point of no return is the moment before the first
+ * byte of GO is given to the socket: from then on this end cannot know whether the destination has started the guest, so
+ * it never resumes without proof (settle.c).
+ */
+#include "migration/source.h"
+
+#include "migration/verify.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* --verify hashes all of memory at both ends; at a fraction of any memory's rate it gets so long in all. */
+#define VERIFY_NS_BASE (60 * NSEC_PER_SEC)
+#define VERIFY_BYTES_PER_NS_INVERSE 20u /* 50 MB/s */
+
+/* How long a destination that lives may take from GO to RUNNING before this end asks by QUERY. */
+#define RUNNING_NS (30 * NSEC_PER_SEC)
+
+static uint64_t switchover_timeout_ns(const struct decant_migration *m)
+{
+	const uint64_t by_limit = 4 * m->opts.max_downtime_ns;
+
+	if (m->opts.switchover_timeout_ns != 0)
+		return m->opts.switchover_timeout_ns;
+	return by_limit > 500 * NSEC_PER_MSEC ? by_limit : 500 * NSEC_PER_MSEC;
+}
+
+static int pause_and_save(struct decant_migration *m, struct decant_error *err)
+{
+	int rc = m->ops.pause(m->vmm, &m->left_ns, err);
+
+	if (rc < 0)
+		return rc;
+	m->paused = true;
+	decant_state_writer_reset(m->state);
+	return m->ops.state_save(m->vmm, m->state, err);
+}
+
+/* The last pages and the state, under one barrier. */
+static int send_last(struct decant_migration *m, struct decant_error *err)
+{
+	const void *bytes;
+	uint64_t left;
+	size_t length;
+	int rc = precopy_harvest(m, &left, err);
+
+	if (rc < 0)
+		return rc;
+	precopy_pass_begin(m, left / DECANT_PAGE_SIZE);
+	rc = precopy_send(m, true, err);
+	if (rc == 0)
+		rc = mover_barrier_post(m->mover, err);
+	bytes = decant_state_writer_bytes(m->state, &length);
+	if (rc == 0)
+		rc = mover_send_chunks(m->mover, WIRE_STATE, bytes, length, err);
+	if (rc == 0)
+		rc = mover_barrier_wait(m->mover, err);
+	if (rc < 0)
+		return rc;
+	precopy_pass_end(m);
+	m->now.remaining_bytes = 0;
+	return 0;
+}
+
+/* Its time is neither the pause's nor the switchover timer's. */
+static int verify(struct decant_migration *m, uint64_t *deadline, struct decant_error *err)
+{
+	const uint64_t start = clock_now_ns();
+	int rc;
+
+	mover_set_deadline(m->mover,
+			   start + VERIFY_NS_BASE + decant_memory_bytes(m->memory) * VERIFY_BYTES_PER_NS_INVERSE,
+			   "verify took too long");
+	rc = verify_source(m->mover, m->memory, err);
+	m->now.verify_ns = clock_now_ns() - start;
+	*deadline += m->now.verify_ns;
+	m->now.verified = rc == 0;
+	return rc;
+}
+
+static int await_ready(struct decant_migration *m, struct wire_handover *handover, struct decant_error *err)
+{
+	struct peer_message message;
+	struct wire_ready ready;
+	uint8_t head[64];
+	int rc;
+
+	if (!peer_clock(mover_peer(m->mover), &handover->clock_offset_ns, &handover->clock_error_ns))
+		return decant_error_set(err, -EIO, "the clocks of the two hosts could not be matched");
+	handover->left_ns = m->left_ns;
+	rc = wire_handover_encode(handover, head, sizeof(head));
+	rc = mover_send(m->mover, WIRE_HANDOVER, head, (size_t)rc, NULL, 0, err);
+	if (rc == 0)
+		rc = mover_receive(m->mover, WIRE_READY, &message, err);
+	if (rc < 0)
+		return rc;
+	rc = wire_ready_decode(&ready, message.payload, message.length, err);
+	peer_message_free(&message);
+	m->lease_ms = ready.lease_ms;
+	m->now.dest_allocated = ready.allocated;
+	return rc;
+}
+
+static void account_pause(struct decant_migration *m, const struct wire_handover *handover,
+			  const struct wire_running *running, uint64_t received_ns)
+{
+	/* both on the destination's clock; wraps rightly */
+	const int64_t downtime = (int64_t)(running->entered_ns - (uint64_t)handover->clock_offset_ns - m->left_ns -
+					   m->now.verify_ns);
+	const uint64_t bound = received_ns - m->left_ns;
+
+	m->now.downtime_ns = downtime > 0 ? (uint64_t)downtime : 0;
+	m->now.downtime_bound_ns = bound > m->now.verify_ns ? bound - m->now.verify_ns : 0;
+	m->now.clock_error_ns = handover->clock_error_ns;
+	m->now.dest_cpu_ns = running->cpu_ns;
+}
+
+/* GO was sent. 0: it runs there; anything else: in doubt, and why. */
+static int await_running(struct decant_migration *m, const struct wire_handover *handover,
+			 struct decant_error *err)
+{
+	struct peer_message message;
+	struct wire_running running;
+	uint64_t received;
+	int rc;
+
+	mover_set_deadline(m->mover, clock_deadline_ns(RUNNING_NS),
+			   "the destination has not said that the guest runs");
+	rc = mover_receive(m->mover, WIRE_RUNNING, &message, err);
+	if (rc < 0)
+		return rc;
+	received = clock_now_ns();
+	rc = wire_running_decode(&running, message.payload, message.length, err);
+	peer_message_free(&message);
+	if (rc == 0)
+		account_pause(m, handover, &running, received);
+	return rc;
+}
+
+static int settle_after_go(struct decant_migration *m, struct decant_error *err)
+{
+	struct decant_error why = *err;
+	int rc;
+
+	log_warning(&m->opts.log, "GO was sent, and then: %s; asking the destination what became of it", why.msg);
+	/* nothing of GO that still lies in the socket may come later than the answer */
+	peer_abort(mover_peer(m->mover));
+	rc = settle_doubt(m, clock_deadline_ns(m->lease_ms * NSEC_PER_MSEC + m->opts.peer_timeout_ns), err);
+	if (rc == 0) {
+		m->now.downtime_bound_ns = clock_now_ns() - m->left_ns;
+		m->now.downtime_ns = m->now.downtime_bound_ns;
+		return 0;
+	}
+	if (rc == -ECANCELED) /* it never ran there: an ordinary failure, with the first reason */
+		return decant_error_set(err, why.code == -ECANCELED ? -EIO : why.code, "%s", why.msg);
+	return decant_error_set(
+		err, -EINPROGRESS,
+		"in doubt: GO was sent, and then: %s; the destination at %s does not answer, so the guest "
+		"stays paused here; look whether it runs there, then `resume --force` here if it does not",
+		why.msg, m->peer);
+}
+
+int switchover_run(struct decant_migration *m, struct decant_error *err)
+{
+	uint64_t deadline = clock_deadline_ns(switchover_timeout_ns(m));
+	struct wire_handover handover;
+	int rc;
+
+	rc = migration_set_state(m, DECANT_STATE_SWITCHOVER);
+	if (rc < 0)
+		return decant_error_set(err, rc, "cancelled");
+	mover_set_deadline(m->mover, deadline < m->deadline_ns ? deadline : m->deadline_ns,
+			   "the hand-over did not end within --switchover-timeout");
+	rc = pause_and_save(m, err);
+	if (rc == 0)
+		rc = send_last(m, err);
+	if (rc == 0 && m->opts.verify)
+		rc = verify(m, &deadline, err);
+	mover_set_deadline(m->mover, deadline, "the hand-over did not end within --switchover-timeout");
+	if (rc == 0)
+		rc = await_ready(m, &handover, err);
+	if (rc < 0)
+		return rc;
+
+	rc = migration_set_state(m, DECANT_STATE_GO);
+	if (rc < 0)
+		return decant_error_set(err, rc, "cancelled");
+	m->go_ns = clock_now_ns();
+	rc = peer_send(mover_peer(m->mover), WIRE_GO, NULL, 0, NULL, 0, err);
+	if (rc == 0)
+		rc = await_running(m, &handover, err);
+	return rc == 0 ? 0 : settle_after_go(m, err);
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * takeover.c -- the destination's side of one migration, from WELCOME to RUNNING
+ *
+ * Theory of operation
+ * -------------------
+ * Everything up to READY can fail without harm: the VM is discarded and the source's goes on. READY opens the lease
+ * (receiver_private.h). Only GO within it starts the VM, and once the lease is over the migration has a tombstone, so that
+ * no GO, however late, starts it, and QUERY proves that to the source.
+ *
+ * HANDOVER fences the channels before anything of the state is loaded: the source has seen every barrier acknowledged, and
+ * from here on nobody but this process writes to the guest's memory.
+ */
+#include "migration/receiver_private.h"
+
+#include "migration/host.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- in the reader thread ---- */
+
+static bool take_go(struct decant_receiver *receiver, const struct peer_message *message)
+{
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	if (receiver->lease == LEASE_OPEN && message->length == 0 && clock_now_ns() < receiver->lease_until_ns)
+		receiver->lease = LEASE_GO;
+	pthread_cond_broadcast(&receiver->changed);
+	return true;
+}
+
+/* ABORT is taken here only while the session's thread waits for GO; else it is one message among others. */
+static bool take_abort(struct decant_receiver *receiver, const struct peer_message *message)
+{
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	if (receiver->lease != LEASE_OPEN)
+		return false;
+	receiver->lease = LEASE_OVER;
+	peer_error_decode(message->payload, message->length, &receiver->lease_why);
+	pthread_cond_broadcast(&receiver->changed);
+	return true;
+}
+
+static bool takeover_intercept(void *opaque, const struct peer_message *message)
+{
+	if (message->type == WIRE_GO)
+		return take_go(opaque, message);
+	return message->type == WIRE_ABORT && take_abort(opaque, message);
+}
+
+static void takeover_lost(void *opaque)
+{
+	struct decant_receiver *receiver = opaque;
+
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	if (receiver->lease != LEASE_OPEN)
+		return;
+	receiver->lease = LEASE_OVER;
+	decant_error_set(&receiver->lease_why, -ECONNRESET, "the source is gone, and had not said GO");
+	pthread_cond_broadcast(&receiver->changed);
+}
+
+/* ---- making the VM ---- */
+
+static int takeover_create(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
+			   uint32_t count, struct decant_memory *memory, struct decant_error *err)
+{
+	struct decant_receiver *receiver = opaque;
+	const int rc = receiver->ops.create(receiver->vmm, shape, regions, count, memory, err);
+
+	receiver->created = rc == 0;
+	return rc;
+}
+
+/* Saves and loads the fresh VM once: the forecast needs to know what that costs. */
+static int takeover_rehearse(void *opaque, struct wire_prepared *prepared, struct decant_error *err)
+{
+	struct decant_receiver *receiver = opaque;
+	struct decant_state_writer *writer;
+	struct decant_state_reader *reader = NULL;
+	const uint64_t start = clock_now_ns();
+	uint64_t saved;
+	const void *bytes;
+	size_t length;
+	int rc = decant_state_writer_new(&writer, err);
+
+	if (rc < 0)
+		return rc;
+	rc = receiver->ops.state_save(receiver->vmm, writer, err);
+	saved = clock_now_ns();
+	bytes = decant_state_writer_bytes(writer, &length);
+	if (rc == 0)
+		rc = decant_state_reader_new(bytes, length, &reader, err);
+	if (rc == 0)
+		rc = receiver->ops.state_load(receiver->vmm, reader, err);
+	prepared->save_ns = saved - start;
+	prepared->load_ns = clock_now_ns() - saved;
+	decant_state_reader_free(reader);
+	decant_state_writer_free(writer);
+	decant_error_prefix(rc < 0 ? err : NULL, "rehearsing on the fresh VM");
+	return rc;
+}
+
+static const struct incoming_ops takeover_ops = {
+	.create = takeover_create,
+	.rehearse = takeover_rehearse,
+	.intercept = takeover_intercept,
+	.lost = takeover_lost,
+};
+
+/* ---- verify ---- */
+
+static int take_hashes(struct decant_receiver *receiver, const struct peer_message *message,
+		       struct decant_error *err)
+{
+	int rc = 0;
+
+	if (receiver->verify == NULL)
+		rc = verify_new(incoming_memory(receiver->incoming), &receiver->verify, err);
+	return rc < 0 ? rc : verify_take(receiver->verify, message, err);
+}
+
+static int take_verify(struct decant_receiver *receiver, const struct peer_message *message,
+		       struct decant_error *err)
+{
+	struct wire_verified verified;
+	uint8_t head[64];
+	int rc = wire_empty_decode(WIRE_VERIFY, message->length, err);
+
+	/* a guest without a single page with data sends no HASHES */
+	if (rc == 0 && receiver->verify == NULL)
+		rc = verify_new(incoming_memory(receiver->incoming), &receiver->verify, err);
+	if (rc == 0)
+		rc = verify_finish(receiver->verify, &verified, err);
+	if (rc < 0)
+		return rc;
+	verify_free(receiver->verify);
+	receiver->verify = NULL;
+	rc = wire_verified_encode(&verified, head, sizeof(head));
+	return peer_send(incoming_peer(receiver->incoming), WIRE_VERIFIED, head, (size_t)rc, NULL, 0, err);
+}
+
+/* ---- hand-over ---- */
+
+static int load_state(struct decant_receiver *receiver, struct decant_error *err)
+{
+	struct decant_state_reader *reader;
+	struct decant_state_record unread;
+	int rc = decant_state_reader_new(receiver->state.data, receiver->state.have, &reader, err);
+
+	if (rc < 0)
+		return rc;
+	if (receiver->state.have < receiver->state.total)
+		rc = decant_error_set(err, -EPROTO, "HANDOVER before all of the state");
+	if (rc == 0)
+		rc = receiver->ops.state_load(receiver->vmm, reader, err);
+	if (rc == 0 && decant_state_unused(reader, &unread) != 0)
+		rc = decant_error_set(err, -EOPNOTSUPP,
+				      "state record %s of instance %u: this host does not know it; "
+				      "use the same release of decant at both ends",
+				      unread.name, unread.instance);
+	decant_state_reader_free(reader);
+	return rc;
+}
+
+static int say_ready(struct decant_receiver *receiver, uint64_t load_ns, struct decant_error *err)
+{
+	const struct wire_ready ready = {
+		.lease_ms = (uint32_t)(receiver->opts.lease_ns / NSEC_PER_MSEC),
+		.load_ns = load_ns,
+		.allocated = decant_memory_allocated(incoming_memory(receiver->incoming)),
+	};
+	uint8_t head[64];
+	const int length = wire_ready_encode(&ready, head, sizeof(head));
+
+	{
+		DECANT_AUTO_UNLOCK(&receiver->lock);
+		receiver->stats.dest_allocated = ready.allocated;
+		/* before READY is sent: its GO must find the lease open */
+		receiver->lease = LEASE_OPEN;
+		receiver->lease_until_ns = clock_deadline_ns(receiver->opts.lease_ns);
+	}
+	return peer_send(incoming_peer(receiver->incoming), WIRE_READY, head, (size_t)length, NULL, 0, err);
+}
+
+static int await_go(struct decant_receiver *receiver, struct decant_error *err)
+{
+	const struct timespec until = clock_timespec(receiver->lease_until_ns);
+
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	while (receiver->lease == LEASE_OPEN && clock_now_ns() < receiver->lease_until_ns)
+		pthread_cond_clockwait(&receiver->changed, &receiver->lock, CLOCK_MONOTONIC, &until);
+	if (receiver->lease == LEASE_GO)
+		return 0;
+	if (receiver->lease == LEASE_OPEN) {
+		receiver->lease = LEASE_OVER;
+		decant_error_set(&receiver->lease_why, -ETIMEDOUT, "no GO came within the lease of %llu ms",
+				 (unsigned long long)(receiver->opts.lease_ns / NSEC_PER_MSEC));
+	}
+	*err = receiver->lease_why;
+	return err->code;
+}
+
+static uint64_t session_cpu_ns(struct decant_receiver *receiver)
+{
+	return incoming_cpu_ns(receiver->incoming) + clock_thread_cpu_ns() - receiver->cpu_start_ns;
+}
+
+static int start_vm(struct decant_receiver *receiver, struct decant_error *err)
+{
+	const struct decant_handover handover = {
+		.size = sizeof(handover),
+		.clock_offset_ns = receiver->handover.clock_offset_ns,
+		.clock_error_ns = receiver->handover.clock_error_ns,
+	};
+	struct wire_running running = { 0 };
+	uint8_t head[64];
+	int rc = receiver->ops.start(receiver->vmm, &handover, &running.entered_ns, err);
+
+	if (rc < 0)
+		return rc;
+	fate_set(&receiver->fate, receiver->id, WIRE_FATE_RUNNING);
+	running.cpu_ns = session_cpu_ns(receiver);
+	rc = wire_running_encode(&running, head, sizeof(head));
+	/* if this is lost, QUERY tells the source */
+	peer_send(incoming_peer(receiver->incoming), WIRE_RUNNING, head, (size_t)rc, NULL, 0, NULL);
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	receiver->stats.dest_cpu_ns = running.cpu_ns;
+	receiver->stats.state = DECANT_STATE_COMPLETED;
+	return 0;
+}
+
+static int take_handover(struct decant_receiver *receiver, const struct peer_message *message,
+			 struct decant_error *err)
+{
+	uint64_t start;
+	int rc = wire_handover_decode(&receiver->handover, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	incoming_fence(receiver->incoming);
+	start = clock_now_ns();
+	rc = load_state(receiver, err);
+	if (rc == 0)
+		rc = say_ready(receiver, clock_now_ns() - start, err);
+	if (rc == 0)
+		rc = await_go(receiver, err);
+	if (rc == 0)
+		rc = start_vm(receiver, err);
+	return rc;
+}
+
+/* ---- one session ---- */
+
+/* Handles one message. 1: the VM runs here; 0: go on. */
+static int takeover_step(struct decant_receiver *receiver, const struct peer_message *message,
+			 struct decant_error *err)
+{
+	int rc;
+
+	switch (message->type) {
+	case WIRE_STATE:
+		return incoming_append_chunk(message, &receiver->state, DECANT_STATE_TOTAL_MAX, err);
+	case WIRE_HASHES:
+		return take_hashes(receiver, message, err);
+	case WIRE_VERIFY:
+		return take_verify(receiver, message, err);
+	case WIRE_HANDOVER:
+		rc = take_handover(receiver, message, err);
+		return rc < 0 ? rc : 1;
+	case WIRE_ABORT:
+		peer_error_decode(message->payload, message->length, err);
+		return -ECONNABORTED;
+	default:
+		return decant_error_set(err, -EPROTO, "the source sent %s before GO", wire_strtype(message->type));
+	}
+}
+
+static int takeover_serve(struct decant_receiver *receiver, struct decant_error *err)
+{
+	struct peer_message message;
+	int rc = incoming_prepare(receiver->incoming, err);
+
+	while (rc == 0) {
+		rc = incoming_next(receiver->incoming, CLOCK_NEVER, &message, err);
+		if (rc < 0)
+			return rc; /* the peer knows already, or is gone */
+		rc = takeover_step(receiver, &message, err);
+		peer_message_free(&message);
+	}
+	if (rc < 0 && rc != -ECONNABORTED)
+		incoming_refuse(receiver->incoming, err);
+	return rc < 0 ? rc : 0;
+}
+
+static int begin(struct decant_receiver *receiver, int fd, const struct wire_hello *hello,
+		 struct decant_error *err)
+{
+	struct incoming_opts opts = {
+		.fd = fd,
+		.host = greeter_host(receiver->greeter),
+		.peer_timeout_ns = receiver->opts.peer_timeout_ns,
+		.populate_threads = host_populate_threads(receiver->opts.populate_threads),
+		.ops = &takeover_ops,
+		.opaque = receiver,
+		.log = receiver->opts.log,
+	};
+	int rc;
+
+	{
+		DECANT_AUTO_UNLOCK(&receiver->lock);
+		receiver->lease = LEASE_NONE;
+		decant_error_clear(&receiver->lease_why);
+		memset(&receiver->stats, 0, sizeof(receiver->stats));
+	}
+	memcpy(receiver->id, hello->id, sizeof(receiver->id));
+	receiver->created = false;
+	receiver->cpu_start_ns = clock_thread_cpu_ns();
+	host_welcome(&opts.welcome, receiver->opts.max_memory, receiver->opts.lease_ns);
+	opts.max_memory = opts.welcome.max_memory;
+	rc = incoming_new(&opts, &receiver->incoming, err);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	fate_set(&receiver->fate, receiver->id, WIRE_FATE_PENDING);
+	session_slot_watch(&receiver->slot, receiver->incoming);
+	return 0;
+}
+
+static void clear_session(struct decant_receiver *receiver)
+{
+	free(receiver->state.data);
+	receiver->state = (struct incoming_bytes){ 0 };
+	verify_free(receiver->verify);
+	receiver->verify = NULL;
+}
+
+int takeover_run(struct decant_receiver *receiver, int fd, const struct wire_hello *hello,
+		 struct decant_error *err)
+{
+	int rc = begin(receiver, fd, hello, err);
+
+	if (rc < 0)
+		return rc;
+	rc = takeover_serve(receiver, err);
+	session_slot_watch(&receiver->slot, NULL);
+	clear_session(receiver);
+	if (rc == 0)
+		return 0;
+	/* no vCPU has run, and from here on none can */
+	fate_set(&receiver->fate, receiver->id, WIRE_FATE_NEVER);
+	incoming_fence(receiver->incoming);
+	if (receiver->created)
+		receiver->ops.discard(receiver->vmm);
+	incoming_close(receiver->incoming);
+	receiver->incoming = NULL;
+	return rc;
+}
+
+/* ---- aftercare ---- */
+
+static void answer_verdict(struct decant_receiver *receiver)
+{
+	struct decant_verdict verdict = { .status = DECANT_VERDICT_NONE };
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct wire_verdict answer = { 0 };
+	uint8_t head[512];
+	int rc = 0;
+
+	if (receiver->ops.verdict != NULL)
+		rc = receiver->ops.verdict(receiver->vmm, &verdict, &err);
+	if (rc < 0) {
+		log_warning(&receiver->opts.log, "asking the guest for its verdict: %s", err.msg);
+		incoming_refuse(receiver->incoming, &err);
+		return;
+	}
+	answer.status = (uint32_t)verdict.status;
+	answer.pause_ns = verdict.pause_ns;
+	answer.work_rate = verdict.work_rate;
+	memcpy(answer.text, verdict.text, sizeof(answer.text) - 1);
+	rc = wire_verdict_encode(&answer, head, sizeof(head));
+	if (rc > 0)
+		peer_send(incoming_peer(receiver->incoming), WIRE_VERDICT, head, (size_t)rc, NULL, 0, NULL);
+}
+
+void takeover_aftercare(struct decant_receiver *receiver)
+{
+	struct peer_message message;
+	struct decant_error err;
+	bool more = true;
+
+	while (more && incoming_next(receiver->incoming, CLOCK_NEVER, &message, &err) == 0) {
+		if (message.type == WIRE_VERDICT_ASK)
+			answer_verdict(receiver);
+		else
+			more = false; /* BYE, or something that has no place here any more */
+		peer_message_free(&message);
+	}
+}
