@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fabric.h -- struct fabric_ops: all that the engine knows of a network
+ *
+ * Theory of operation
+ * -------------------
+ * A fabric carries writes into the peer's registered memory, from a *source* to a *sink* (the destination), over one or
+ * more *channels*. It is shaped after one-sided RDMA; a fabric without it (TCP, loop) does the same with a thread at the sink.
+ *
+ *   - A write is posted by reference: the fabric reads the pages later, at any time until a barrier posted after it has
+ *     been reported at the sink. Nothing is copied in user space.
+ *   - Writes on one channel land in the order in which they were posted. Between channels there is no order.
+ *   - A barrier is a marker on each channel. The sink reports it (events->barrier) when everything posted before it
+ *     on that channel can be seen in the sink's memory. The source's own completions prove nothing.
+ *   - fence() at the sink: when it has returned nothing of this sink's channels can land any more and no event will be
+ *     called any more. RDMA destroys the QPs, TCP shuts the sockets and joins the receivers.
+ *   - Messages are ordered among themselves and against barriers (all on channel 0), and flow-controlled by credits: the
+ *     sink gives a credit back when events->message has returned.
+ *   - The sink writes only to what has been exposed to it. A write elsewhere kills the channel (-EPROTO at the sink).
+ *
+ * One (source, sink) pair lives for one *epoch*. When it fails it is not mended: the engine fences the sink and opens another.
+ *
+ * Threads: a source is used by one thread at a time. A sink's expose() and fence() may be called from any thread, also
+ * at once; events come from the sink's own threads, for one channel one at a time; they may block (messages), but
+ * must not call back into the sink.
+ *
+ * Errors: 0 or -errno. -EAGAIN: full, call wait() and try again. Any other error of write, flush, barrier or message means
+ * that the epoch is lost; details with last_error().
+ */
+#ifndef FABRIC_FABRIC_H
+#define FABRIC_FABRIC_H
+
+#include <decant/error.h>
+#include <decant/log.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FABRIC_TOKEN_SIZE 16     /* bytes that a channel presents to prove whose it is */
+#define FABRIC_CHANNELS_MAX 16
+#define FABRIC_ADDRESS_MAX 256   /* bytes of an encoded address */
+#define FABRIC_MESSAGE_MAX ((64u << 10) + 64u) /* DECANT_MESSAGE_MAX and the engine's own head */
+#define FABRIC_NAME_MAX 16
+#define FABRIC_REGIONS_MAX 64
+
+struct fabric_source;
+struct fabric_sink;
+
+/* Where a sink can be reached: opaque to the engine, which carries it in OPENED. */
+struct fabric_address {
+	uint32_t length;
+	uint8_t bytes[FABRIC_ADDRESS_MAX];
+};
+
+/* One write. Never crosses a granule of the engine; @length is a multiple of 4 KiB. */
+struct fabric_write {
+	uint32_t channel;
+	uint32_t region;  /* the engine's index */
+	uint64_t offset;  /* in the region, bytes */
+	uint32_t length;  /* bytes */
+	const void *data; /* source memory */
+	uint64_t lkey;    /* from map() */
+	uint64_t rkey;    /* from expose() at the sink */
+};
+
+struct fabric_sink_events {
+	void (*barrier)(void *opaque, uint32_t channel, uint64_t round);
+	/* an error return kills the sink with lost() */
+	int (*message)(void *opaque, const void *data, size_t length, struct decant_error *err);
+	/* the channel is dead; at most once per channel; not called for an orderly close after the last barrier */
+	void (*lost)(void *opaque, uint32_t channel, const struct decant_error *why);
+};
+
+struct fabric_sink_opts {
+	const char *host;  /* local address to listen on, numeric; the control connection's */
+	uint32_t channels; /* 1..FABRIC_CHANNELS_MAX */
+	uint64_t epoch;
+	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint64_t region_length[FABRIC_REGIONS_MAX]; /* bytes, 0 beyond the last */
+	uint64_t granule_size[FABRIC_REGIONS_MAX];  /* bytes: the unit of expose() */
+	uint32_t regions;
+	const struct fabric_sink_events *events;
+	void *opaque;
+	struct decant_log log;
+};
+
+struct fabric_source_opts {
+	struct fabric_address address;
+	const char *peer_host; /* the control connection's peer, numeric */
+	uint32_t channels;
+	uint64_t epoch;
+	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint64_t connect_timeout_ns;
+	struct decant_log log;
+};
+
+struct fabric_source_stats {
+	uint64_t writes;         /* given to write() */
+	uint64_t bytes;          /* of them */
+	uint64_t posts;          /* calls that gave work to the kernel or device (sendmsg, ibv_post_send) */
+	uint64_t completions;    /* of signalled work, where there is such a thing */
+	uint64_t cpu_ns;         /* of the fabric's own threads */
+};
+
+struct fabric_ops {
+	const char *name; /* "tcp" */
+	uint32_t default_channels;
+	uint32_t write_max; /* bytes of one write at most */
+
+	/* may a source in process (@boot_id, @pid) use it? NULL: always. loop: only within one process */
+	bool (*reaches)(const uint8_t boot_id[16], uint32_t pid);
+
+	/* The sink listens when open has returned; channels are accepted by its own threads and must present their token. */
+	int (*sink_open)(const struct fabric_sink_opts *opts, struct fabric_sink **sink,
+			 struct decant_error *err);
+	void (*sink_address)(const struct fabric_sink *sink, struct fabric_address *address);
+	/* register one granule (or the shorter end of a region) for writing; the memory is populated; idempotent */
+	int (*sink_expose)(struct fabric_sink *sink, uint32_t region, uint64_t offset, uint64_t length,
+			   void *memory, uint64_t *rkey, struct decant_error *err);
+	void (*sink_fence)(struct fabric_sink *sink); /* idempotent */
+	uint64_t (*sink_cpu_ns)(const struct fabric_sink *sink);
+	void (*sink_close)(struct fabric_sink *sink); /* fences; NULL is fine */
+
+	/* returns when all channels stand */
+	int (*source_connect)(const struct fabric_source_opts *opts, struct fabric_source **source,
+			      struct decant_error *err);
+	int (*source_map)(struct fabric_source *source, void *memory, uint64_t length,
+			  uint64_t *lkey, struct decant_error *err);
+	int (*source_write)(struct fabric_source *source, const struct fabric_write *write);
+	int (*source_flush)(struct fabric_source *source); /* give everything queued to the wire, do not wait for it */
+	int (*source_barrier)(struct fabric_source *source, uint64_t round); /* implies flush */
+	int (*source_message)(struct fabric_source *source, const void *data, size_t length);
+	/* until what returned -EAGAIN may succeed: 0; -ETIMEDOUT; or why the epoch is lost */
+	int (*source_wait)(struct fabric_source *source, uint64_t timeout_ns);
+	/* all writes queued so far have been read from memory (not: have landed); pacing uses it. Bytes. */
+	uint64_t (*source_pending)(const struct fabric_source *source);
+	void (*source_last_error)(const struct fabric_source *source, struct decant_error *err);
+	void (*source_stats)(const struct fabric_source *source, struct fabric_source_stats *stats);
+	/* post nothing more and read guest memory no more; idempotent; any thread; makes blocked calls return -ECANCELED */
+	void (*source_stop)(struct fabric_source *source);
+	void (*source_close)(struct fabric_source *source); /* stops; NULL is fine */
+};
+
+/* fabric_find() -- by name, NULL if this build has none of it. Tests link a table of their own. */
+const struct fabric_ops *fabric_find(const char *name);
+
+extern const struct fabric_ops fabric_tcp_ops;
+extern const struct fabric_ops fabric_loop_ops;
+
+#endif
