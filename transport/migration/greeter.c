@@ -69,16 +69,6 @@ static int answer_query(struct greeting *greeting, const struct wire_hello *hell
 				   err);
 }
 
-static int check_versions(const struct wire_hello *hello, struct decant_error *err)
-{
-	if (hello->version_min <= WIRE_VERSION_MAX && hello->version_max >= WIRE_VERSION_MIN)
-		return 0;
-	return decant_error_set(err, -EPROTO,
-				"it speaks versions %u to %u of the protocol, this end %u to %u; "
-				"use the same release of decant at both ends",
-				hello->version_min, hello->version_max, WIRE_VERSION_MIN, WIRE_VERSION_MAX);
-}
-
 static void refuse(struct greeting *greeting, const struct decant_error *why, uint64_t deadline)
 {
 	uint8_t bytes[PEER_ERROR_MAX];
@@ -101,8 +91,6 @@ static int greet(struct greeting *greeting, struct decant_error *err)
 				    greeter->wake_fd, err);
 	if (rc == 0)
 		rc = wire_hello_decode(&hello, payload, length, err);
-	if (rc == 0)
-		rc = check_versions(&hello, err);
 	if (rc == 0 && hello.purpose == WIRE_PURPOSE_QUERY)
 		return answer_query(greeting, &hello, deadline, err);
 	if (rc == 0)

@@ -13,7 +13,6 @@
 #include <sys/random.h>
 
 #define EPOCHS_MAX 64u
-#define SHAPE_MAX (16u << 20)
 
 /* ---- REGIONS, SHAPE, PREPARED ---- */
 
@@ -116,7 +115,7 @@ static int receive_shape(struct incoming *in, struct decant_state_reader **shape
 		rc = receive(in, WIRE_SHAPE, &message, err);
 		if (rc < 0)
 			break;
-		rc = incoming_append_chunk(&message, &bytes, SHAPE_MAX, err);
+		rc = incoming_append_chunk(&message, &bytes, DECANT_STATE_TOTAL_MAX, err);
 		peer_message_free(&message);
 	} while (rc == 0 && bytes.have < bytes.total);
 	if (rc == 0)

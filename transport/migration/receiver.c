@@ -18,6 +18,9 @@ static int receiver_offer(void *opaque, int fd, const struct wire_hello *hello, 
 	if (receiver->name != NULL && strcmp(receiver->name, hello->name) != 0)
 		return decant_error_set(err, -EPERM, "this receiver waits for VM \"%s\", not for \"%s\"",
 					receiver->name, hello->name);
+	/* a tombstone is for ever: an id that is known here cannot come to life again */
+	if (fate_get(&receiver->fate, hello->id) != WIRE_FATE_UNKNOWN)
+		return decant_error_set(err, -EEXIST, "this migration has been here before; start a new one");
 	return session_slot_offer(&receiver->slot, fd, hello, err);
 }
 
