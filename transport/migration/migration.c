@@ -486,7 +486,12 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 		m->ops.dirty_stop(m->vmm);
 		m->tracking = false;
 	}
-	m->paused = rc == -ECANCELED && m->paused;
+	if (rc == 0) {
+		m->now.progress_permille = 1000;
+		m->now.total_ns = clock_now_ns() - m->start_ns;
+		m->now.downtime_bound_ns = clock_now_ns() - m->left_ns;
+		m->now.downtime_ns = m->now.downtime_bound_ns;
+	}
 	migration_set_state(m, rc == 0 ? DECANT_STATE_COMPLETED : DECANT_STATE_FAILED);
 	return rc;
 }

@@ -17,6 +17,7 @@
  */
 #include "migration/source.h"
 
+#include "migration/granules.h"
 #include "migration/zero.h"
 #include "util/bitmap.h"
 #include "util/clock.h"
@@ -56,10 +57,25 @@ struct first_pass {
 	struct decant_migration *m;
 	const struct decant_region *region;
 	uint32_t index;
+	uint64_t granule;    /* bytes */
 	uint64_t announced;  /* up to this offset all granules with data are announced */
 	uint64_t data_bytes; /* of the whole VM, for the progress */
 	uint64_t seen_bytes;
 };
+
+/*
+ * Announces the granule under the extent [@at, + @length) if there is anything but zeros in it. Only a hint: what is
+ * written there later is announced when it is pushed; but a granule of zeros shall cost the destination nothing.
+ */
+static int announce_if_needed(struct first_pass *pass, uint64_t at, uint64_t length, struct decant_error *err)
+{
+	const uint8_t *memory = pass->region->address;
+
+	for (uint64_t offset = at; offset < at + length; offset += DECANT_PAGE_SIZE)
+		if (!zero_page(memory + offset))
+			return mover_announce(pass->m->mover, pass->index, offset, DECANT_PAGE_SIZE, err);
+	return 0;
+}
 
 static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decant_error *err)
 {
@@ -70,7 +86,7 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 	if (until > end)
 		until = end;
 	while (rc == 0 && pass->announced < until) {
-		uint64_t at = pass->announced, length;
+		uint64_t at = pass->announced, length, granule_end;
 		const int found = decant_memory_next_data(pass->m->memory, pass->index, &at, until, &length, err);
 
 		if (found < 0)
@@ -79,7 +95,10 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 			pass->announced = until;
 			break;
 		}
-		rc = mover_announce(pass->m->mover, pass->index, at, length, err);
+		granule_end = at - at % pass->granule + pass->granule;
+		if (length > granule_end - at)
+			length = granule_end - at;
+		rc = announce_if_needed(pass, at, length, err);
 		pass->announced = at + length;
 	}
 	return rc;
@@ -210,6 +229,7 @@ static int send_first_pass(struct decant_migration *m, struct decant_error *err)
 	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++) {
 		pass.index = i;
 		pass.region = decant_memory_region(m->memory, i);
+		pass.granule = granule_size(pass.region->page_size);
 		rc = send_first_region(&pass, err);
 	}
 	if (rc == 0)
