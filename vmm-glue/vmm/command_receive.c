@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* command_receive.c -- decant receive: take a VM in, and run it in this process */
+#include "vmm/command.h"
+#include "vmm/json.h"
+#include "vmm/owner.h"
+
+#include "util/address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool receive_is_loopback(const struct sockaddr *address)
+{
+	if (address->sa_family == AF_INET) {
+		const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+
+		return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	}
+	if (address->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+
+		return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+	}
+	return false;
+}
+
+/* Without keys, whoever reaches the port can put a VM here: so nobody beyond this host may reach it unasked. */
+static int receive_check_address(const struct address *address, struct decant_error *err)
+{
+	const struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	struct addrinfo *found = NULL;
+	bool loopback = true;
+	int ret = getaddrinfo(address->host, NULL, &hints, &found);
+
+	if (ret != 0)
+		return decant_error_set(err, -ENOENT, "--listen %s: %s", address->host, gai_strerror(ret));
+	for (struct addrinfo *one = found; one != NULL; one = one->ai_next)
+		loopback = loopback && receive_is_loopback(one->ai_addr);
+	freeaddrinfo(found);
+	if (loopback)
+		return 0;
+	return decant_error_set(err, -EINVAL,
+				"--listen %s: others can reach it and send a VM; listen on 127.0.0.1, or "
+				"say --insecure if the network is yours alone",
+				address->host);
+}
+
+static int receive_wait(struct owner *owner, const struct options_receive *options, const struct address *wanted,
+			struct decant_error *err)
+{
+	const struct arrival_opts opts = {
+		.listen = options->listen,
+		.name = options->name,
+		.max_memory = options->max_memory,
+	};
+	struct address bound = *wanted;
+	struct json_object *members;
+	char text[ADDRESS_TEXT_MAX];
+	int ret = 0;
+
+	if (options->name != NULL)
+		ret = owner_claim(owner, options->name, err);
+	if (ret == 0)
+		ret = owner_receive(owner, &opts, &bound.port, err);
+	if (ret < 0)
+		return ret;
+	members = json_object_new_object();
+	json_add_text(members, "address", address_format(&bound, text));
+	json_add_number(members, "port", bound.port);
+	owner_say(owner, "listening", members, "listening on %s", text);
+	return 0;
+}
+
+static int receive_owned(const struct options_receive *options, const struct address *address, int sink, int input)
+{
+	struct owner_opts opts = {
+		.verb = "receive",
+		.json = options->json,
+		.serial_input = input,
+		.serial_sink = sink,
+		.log = command_log("receive", options->verbose),
+	};
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct owner *owner;
+	int status;
+
+	if (owner_new(&opts, &owner, &err) < 0)
+		return command_fail("receive", options->name, EXIT_FAILED, &err);
+	if (receive_wait(owner, options, address, &err) < 0)
+		status = command_fail("receive", options->name, EXIT_FAILED, &err);
+	else
+		status = owner_loop(owner);
+	owner_free(owner);
+	return status;
+}
+
+int command_receive(int argc, char **argv)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct options_receive options;
+	struct address address;
+	int sink, input, ret, status;
+
+	ret = options_receive(argc, argv, &options, &err);
+	if (ret == 0)
+		ret = address_parse(options.listen, &address, &err);
+	status = command_parsed("receive", ret, &err);
+	if (status >= 0)
+		return status;
+	ret = options.insecure ? 0 : receive_check_address(&address, &err);
+	if (ret < 0)
+		return command_fail("receive", NULL, ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &err);
+	if (command_open_serial(options.serial, options.serial_file, &sink, &input, &err) < 0)
+		return command_fail("receive", options.name, EXIT_FAILED, &err);
+	status = receive_owned(&options, &address, sink, input);
+	command_close_serial(options.serial, sink);
+	return command_flush("receive", status);
+}

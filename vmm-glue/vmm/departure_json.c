@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* departure_json.c -- the options of a migration as they travel over the control socket */
+#include "vmm/departure.h"
+#include "vmm/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void departure_to_json(const struct departure_opts *opts, struct json_object *request)
+{
+	json_add_text(request, "peer", opts->peer);
+	json_add_text(request, "fabric", opts->fabric);
+	json_add_number(request, "channels", opts->channels);
+	json_add_number(request, "max_downtime_ns", opts->max_downtime_ns);
+	json_add_number(request, "timeout_ns", opts->timeout_ns);
+	json_add_number(request, "switchover_timeout_ns", opts->switchover_timeout_ns);
+	json_add_number(request, "bandwidth_Bps", opts->bandwidth_Bps);
+	json_add_bool(request, "verify", opts->verify);
+}
+
+static int departure_copy(char *to, size_t room, struct json_object *request, const char *key,
+			  const char *otherwise, struct decant_error *err)
+{
+	const char *text = json_get_text(request, key, otherwise);
+	int length = snprintf(to, room, "%s", text);
+
+	if (length < 0 || (size_t)length >= room)
+		return decant_error_set(err, -EINVAL, "\"%s\" is too long", key);
+	return 0;
+}
+
+int departure_from_json(struct json_object *request, struct departure_opts *opts, struct decant_error *err)
+{
+	struct departure_opts found = {
+		.max_downtime_ns = json_get_number(request, "max_downtime_ns", 300000000),
+		.timeout_ns = json_get_number(request, "timeout_ns", 0),
+		.switchover_timeout_ns = json_get_number(request, "switchover_timeout_ns", 0),
+		.bandwidth_Bps = json_get_number(request, "bandwidth_Bps", 0),
+		.verify = json_get_bool(request, "verify", false),
+	};
+	uint64_t channels = json_get_number(request, "channels", 0);
+	int ret = departure_copy(found.peer, sizeof(found.peer), request, "peer", "", err);
+
+	if (ret == 0)
+		ret = departure_copy(found.fabric, sizeof(found.fabric), request, "fabric", "auto", err);
+	if (ret == 0 && channels > UINT32_MAX)
+		ret = decant_error_set(err, -EINVAL, "\"channels\" is too large");
+	if (ret == 0 && found.peer[0] == '\0' && strcmp(found.fabric, "loop") != 0)
+		ret = decant_error_set(err, -EINVAL, "\"peer\" is missing");
+	if (ret < 0)
+		return ret;
+	found.channels = (uint32_t)channels;
+	*opts = found;
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * options.h -- the words of each verb, checked as far as that can be done without looking at the host
+ *
+ * Every parser takes the words after the verb, argv[0] being the verb itself. Returns 0; 1 when --help was asked for;
+ * -EINVAL with a message, which is a usage error. Texts stay owned by argv.
+ */
+#ifndef VMM_OPTIONS_H
+#define VMM_OPTIONS_H
+
+#include "vmm/departure.h"
+#include "vmm/machine.h"
+
+#include <decant/error.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define OPTIONS_HELP 1
+
+enum options_serial {
+	OPTIONS_SERIAL_NONE,
+	OPTIONS_SERIAL_STDIO,
+	OPTIONS_SERIAL_FILE,
+};
+
+struct options_run {
+	struct machine_config config;
+	struct machine_boot boot;
+	enum options_serial serial;
+	const char *serial_file;
+	bool json;
+	bool verbose;
+};
+
+struct options_receive {
+	const char *listen;
+	const char *name; /* NULL: the source's */
+	uint64_t max_memory;
+	enum options_serial serial;
+	const char *serial_file;
+	bool insecure;
+	bool json;
+	bool verbose;
+};
+
+struct options_migrate {
+	const char *name;
+	struct departure_opts departure;
+	const char *report; /* file or NULL */
+	bool json;
+};
+
+/* list, status, pause, resume, cancel, stop, probe */
+struct options_simple {
+	const char *name; /* NULL where the verb takes none */
+	bool force;
+	bool json;
+};
+
+int options_run(int argc, char **argv, struct options_run *options, struct decant_error *err);
+int options_receive(int argc, char **argv, struct options_receive *options, struct decant_error *err);
+int options_migrate(int argc, char **argv, struct options_migrate *options, struct decant_error *err);
+
+/* options_simple() -- @takes_name: exactly one word beside the options; @takes_force: --force is one of them */
+int options_simple(int argc, char **argv, bool takes_name, bool takes_force, struct options_simple *options,
+		   struct decant_error *err);
+
+#endif

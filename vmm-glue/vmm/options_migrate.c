@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* options_migrate.c -- the words of `decant migrate` */
+#include "vmm/options_common.h"
+
+#include "util/address.h"
+#include "util/size.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHANNELS_MAX 64
+
+enum options_migrate_key {
+	KEY_HELP = 'h',
+	KEY_FABRIC = 256,
+	KEY_CHANNELS,
+	KEY_MAX_DOWNTIME,
+	KEY_BANDWIDTH,
+	KEY_TIMEOUT,
+	KEY_SWITCHOVER_TIMEOUT,
+	KEY_IF_NOT_CONVERGING,
+	KEY_MODE,
+	KEY_VERIFY,
+	KEY_REPORT,
+	KEY_JSON,
+};
+
+static int migrate_take_fabric(const char *value, struct options_migrate *options, struct decant_error *err)
+{
+	if (strcmp(value, "rdma") == 0)
+		return decant_error_set(err, -EINVAL,
+					"--fabric rdma: not in this version of decant; there are auto, "
+					"tcp and loop");
+	if (strcmp(value, "auto") != 0 && strcmp(value, "tcp") != 0 && strcmp(value, "loop") != 0)
+		return decant_error_set(err, -EINVAL, "--fabric %s: must be auto, tcp or loop", value);
+	snprintf(options->departure.fabric, sizeof(options->departure.fabric), "%s", value);
+	return 0;
+}
+
+/* an option of which this version has one value, and later ones will have more */
+static int migrate_take_only(const char *name, const char *value, const char *only, const char *const *later,
+			     struct decant_error *err)
+{
+	if (strcmp(value, only) == 0)
+		return 0;
+	for (; *later != NULL; later++)
+		if (strcmp(value, *later) == 0)
+			return decant_error_set(err, -EINVAL,
+						"--%s %s: not in this version of decant; there is %s", name, value,
+						only);
+	return decant_error_set(err, -EINVAL, "--%s %s: must be %s", name, value, only);
+}
+
+static int migrate_take_time(const char *name, const char *value, uint64_t *ns, struct decant_error *err)
+{
+	if (size_parse_time(value, ns, err) == 0)
+		return 0;
+	decant_error_prefix(err, "--%s", name);
+	return -EINVAL;
+}
+
+static int migrate_take_max_downtime(const char *value, uint64_t *ns, struct decant_error *err)
+{
+	int ret = migrate_take_time("max-downtime", value, ns, err);
+
+	if (ret == 0 && *ns == 0)
+		return decant_error_set(err, -EINVAL, "--max-downtime %s: must be more than nothing", value);
+	return ret;
+}
+
+static int migrate_take_rate(const char *name, const char *value, uint64_t *rate, struct decant_error *err)
+{
+	if (size_parse_rate(value, rate, err) == 0)
+		return 0;
+	decant_error_prefix(err, "--%s", name);
+	return -EINVAL;
+}
+
+static int options_migrate_take(void *opaque, int key, const char *value, struct decant_error *err)
+{
+	static const char *const later_modes[] = { "postcopy", "hybrid", NULL };
+	static const char *const later_policies[] = { "throttle", "postcopy", NULL };
+	struct options_migrate *options = opaque;
+	struct departure_opts *departure = &options->departure;
+
+	switch (key) {
+	case KEY_FABRIC:
+		return migrate_take_fabric(value, options, err);
+	case KEY_CHANNELS:
+		return options_take_number("channels", value, 1, CHANNELS_MAX, &departure->channels, err);
+	case KEY_MAX_DOWNTIME:
+		return migrate_take_max_downtime(value, &departure->max_downtime_ns, err);
+	case KEY_BANDWIDTH:
+		return migrate_take_rate("bandwidth", value, &departure->bandwidth_Bps, err);
+	case KEY_TIMEOUT:
+		return migrate_take_time("timeout", value, &departure->timeout_ns, err);
+	case KEY_SWITCHOVER_TIMEOUT:
+		return migrate_take_time("switchover-timeout", value, &departure->switchover_timeout_ns, err);
+	case KEY_IF_NOT_CONVERGING:
+		return migrate_take_only("if-not-converging", value, "abort", later_policies, err);
+	case KEY_MODE:
+		return migrate_take_only("mode", value, "precopy", later_modes, err);
+	case KEY_VERIFY:
+		departure->verify = true;
+		return 0;
+	case KEY_REPORT:
+		options->report = value;
+		return 0;
+	default:
+		options->json = true;
+		return 0;
+	}
+}
+
+static int options_migrate_peer(struct options_migrate *options, const char *peer, struct decant_error *err)
+{
+	bool loop = strcmp(options->departure.fabric, "loop") == 0;
+	struct address address;
+	int ret;
+
+	if (loop && peer != NULL)
+		return decant_error_set(err, -EINVAL,
+					"%s: --fabric loop stays in the VM's process and takes no address", peer);
+	if (loop)
+		return 0;
+	if (peer == NULL)
+		return decant_error_set(err, -EINVAL, "where to? give HOST:PORT of a decant receive");
+	ret = address_parse(peer, &address, err);
+	if (ret < 0)
+		return ret;
+	if (address.port == 0)
+		return decant_error_set(err, -EINVAL, "%s: port 0 cannot be connected to", peer);
+	snprintf(options->departure.peer, sizeof(options->departure.peer), "%s", peer);
+	return 0;
+}
+
+int options_migrate(int argc, char **argv, struct options_migrate *options, struct decant_error *err)
+{
+	static const struct option table[] = {
+		{ "help", no_argument, NULL, KEY_HELP },
+		{ "fabric", required_argument, NULL, KEY_FABRIC },
+		{ "channels", required_argument, NULL, KEY_CHANNELS },
+		{ "max-downtime", required_argument, NULL, KEY_MAX_DOWNTIME },
+		{ "bandwidth", required_argument, NULL, KEY_BANDWIDTH },
+		{ "timeout", required_argument, NULL, KEY_TIMEOUT },
+		{ "switchover-timeout", required_argument, NULL, KEY_SWITCHOVER_TIMEOUT },
+		{ "if-not-converging", required_argument, NULL, KEY_IF_NOT_CONVERGING },
+		{ "mode", required_argument, NULL, KEY_MODE },
+		{ "verify", no_argument, NULL, KEY_VERIFY },
+		{ "report", required_argument, NULL, KEY_REPORT },
+		{ "json", no_argument, NULL, KEY_JSON },
+		{ "rail", required_argument, NULL, OPTIONS_LATER },
+		{ "tos", required_argument, NULL, OPTIONS_LATER },
+		{ "pkey", required_argument, NULL, OPTIONS_LATER },
+		{ "key-file", required_argument, NULL, OPTIONS_LATER },
+		{ 0 },
+	};
+	const char *words[2] = { NULL, NULL };
+	int count, ret;
+
+	*options = (struct options_migrate){
+		.departure = { .fabric = "auto", .max_downtime_ns = 300000000 },
+	};
+	ret = options_parse(argc, argv, table, options_migrate_take, options, words, 2, &count, err);
+	if (ret != 0)
+		return ret;
+	if (count == 0)
+		return decant_error_set(err, -EINVAL, "which VM? give its name; decant list shows them");
+	options->name = words[0];
+	ret = options_take_name(words[0], err);
+	return ret < 0 ? ret : options_migrate_peer(options, words[1], err);
+}

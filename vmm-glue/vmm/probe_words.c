@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* probe_words.c -- what this host has, for people */
+#include "vmm/json.h"
+#include "vmm/probe.h"
+#include "vmm/words.h"
+
+static struct json_object *probe_member(struct json_object *object, const char *key)
+{
+	struct json_object *value = NULL;
+
+	json_object_object_get_ex(object, key, &value);
+	return value;
+}
+
+static const char *probe_yes(struct json_object *object, const char *key)
+{
+	return json_get_bool(object, key, false) ? "yes" : "no";
+}
+
+static void probe_print_kvm(FILE *out, struct json_object *kvm)
+{
+	if (!json_get_bool(kvm, "usable", false)) {
+		fprintf(out, "KVM            not usable: %s\n", json_get_text(kvm, "error", "?"));
+		return;
+	}
+	fprintf(out, "KVM            usable, up to %llu vCPUs; 64-bit guests: %s\n",
+		(unsigned long long)json_get_number(kvm, "vcpus_max", 0), probe_yes(kvm, "guests_64bit"));
+	fprintf(out, "  dirty log    manual protect: %s, initially all set: %s (decant uses what there is)\n",
+		probe_yes(kvm, "dirty_log_manual_protect"), probe_yes(kvm, "dirty_log_initially_all_set"));
+	if (json_get_number(kvm, "dirty_ring_entries", 0) == 0)
+		fprintf(out, "  dirty ring   no\n");
+	else
+		fprintf(out, "  dirty ring   up to %llu entries per vCPU, by --dirty ring\n",
+			(unsigned long long)json_get_number(kvm, "dirty_ring_entries", 0));
+	fprintf(out, "  clocks       tied to real time: %s, TSC scaling: %s, TSC offset: %s\n",
+		probe_yes(kvm, "clock_realtime"), probe_yes(kvm, "tsc_control"), probe_yes(kvm, "tsc_offset"));
+	fprintf(out, "  state        XSAVE2: %s, nested: %s (a guest that uses it is refused)\n",
+		probe_yes(kvm, "xsave2"), probe_yes(kvm, "nested_state"));
+}
+
+static void probe_print_memory(FILE *out, struct json_object *memory)
+{
+	struct json_object *nodes = probe_member(memory, "numa_nodes");
+	struct json_object *sizes = probe_member(memory, "huge_pages");
+	char size[WORDS_MAX], free_bytes[WORDS_MAX];
+
+	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+		struct json_object *node = json_object_array_get_idx(nodes, i);
+
+		fprintf(out, "NUMA node %-4llu %s, %s free\n",
+			(unsigned long long)json_get_number(node, "node", 0),
+			words_bytes(size, json_get_number(node, "bytes", 0)),
+			words_bytes(free_bytes, json_get_number(node, "free_bytes", 0)));
+	}
+	for (size_t i = 0; i < json_object_array_length(sizes); i++) {
+		struct json_object *huge = json_object_array_get_idx(sizes, i);
+
+		fprintf(out, "huge pages     of %s: %llu, %llu of them free\n",
+			words_bytes(size, json_get_number(huge, "bytes", 0)),
+			(unsigned long long)json_get_number(huge, "total", 0),
+			(unsigned long long)json_get_number(huge, "free", 0));
+	}
+	if (json_get_text(memory, "memlock_bytes", NULL) != NULL)
+		fprintf(out, "memlock        unlimited\n");
+	else
+		fprintf(out, "memlock        %s\n",
+			words_bytes(size, json_get_number(memory, "memlock_bytes", 0)));
+	fprintf(out, "userfaultfd    %s, minor faults: %s (nothing uses it yet)\n",
+		probe_yes(memory, "userfaultfd"), probe_yes(memory, "userfaultfd_minor"));
+}
+
+static void probe_print_network(FILE *out, struct json_object *network)
+{
+	struct json_object *devices = probe_member(network, "rdma_devices");
+
+	for (size_t i = 0; i < json_object_array_length(devices); i++) {
+		struct json_object *device = json_object_array_get_idx(devices, i);
+
+		fprintf(out, "RDMA device    %s, %s, %s, NUMA node %d\n", json_get_text(device, "name", "?"),
+			json_get_text(device, "port_state", "?"), json_get_text(device, "rate", "?"),
+			json_object_get_int(probe_member(device, "numa_node")));
+	}
+	if (json_object_array_length(devices) == 0)
+		fprintf(out, "RDMA           no devices\n");
+	fprintf(out, "fabric         %s\n", json_get_text(network, "fabric", "?"));
+}
+
+void probe_print(FILE *out, struct json_object *probe)
+{
+	struct json_object *advice = probe_member(probe, "advice");
+
+	probe_print_kvm(out, probe_member(probe, "kvm"));
+	probe_print_memory(out, probe_member(probe, "memory"));
+	probe_print_network(out, probe_member(probe, "network"));
+	for (size_t i = 0; i < json_object_array_length(advice); i++)
+		fprintf(out, "%s%s\n", i == 0 ? "\nWhat could be better:\n- " : "- ",
+			json_object_get_string(json_object_array_get_idx(advice, i)));
+}
