@@ -59,7 +59,12 @@ int decant_kvm_new(const struct decant_kvm_opts *opts, struct decant_kvm **kvm, 
 int decant_kvm_add_memory(struct decant_kvm *kvm, const struct decant_memory *memory,
 			  struct decant_error *err);
 
-/* decant_kvm_add_vcpu() -- tell of vCPU @index (0, 1, ... in order) and its KVM_CREATE_VCPU descriptor; maps its dirty ring */
+/*
+ * decant_kvm_add_vcpu() -- tell of vCPU @index (0, 1, ... in order) and its KVM_CREATE_VCPU descriptor; maps its dirty ring
+ *
+ * Notes CPUID and TSC frequency, so set them before (decant_kvm_shape_load() sets its own): an ioctl on a vCPU waits until it leaves
+ * KVM_RUN, and decant_kvm_shape_save() comes while the guest runs. A vCPU added without CPUID is asked there, once.
+ */
 int decant_kvm_add_vcpu(struct decant_kvm *kvm, uint32_t index, int vcpu_fd, struct decant_error *err);
 
 /*
@@ -76,7 +81,9 @@ int decant_kvm_shape_load(struct decant_kvm *kvm, struct decant_state_reader *sh
 /*
  * decant_kvm_dirty_*() -- dirty tracking, with the semantics of struct decant_vmm_ops
  *
- * With the ring, a vCPU that leaves with KVM_EXIT_DIRTY_RING_FULL must call decant_kvm_ring_full() before it enters again.
+ * With the ring, a vCPU that leaves with KVM_EXIT_DIRTY_RING_FULL must call decant_kvm_ring_full() before it enters again. While
+ * tracking is on a thread of the glue ("decant-ring") keeps the rings from filling. A KVM that emulates its guests can still
+ * run past a ring: fetch is then -EOVERFLOW, for ever, the guest goes on, and the VM needs the log.
  */
 int decant_kvm_dirty_start(struct decant_kvm *kvm, struct decant_error *err);
 int decant_kvm_dirty_fetch(struct decant_kvm *kvm, uint32_t region, uint64_t *bitmap, uint64_t pages,

@@ -5,6 +5,10 @@
  * A guest looks at CPUID once, at its boot, and relies on it ever after. So the destination must offer every feature bit
  * that the source's vCPUs show; more is no harm, since the guest keeps the source's table. Compared are the registers that
  * hold feature bits, the layout of the XSAVE area, and the width of physical addresses.
+ *
+ * KVM takes any table, so what the host can really do must be asked for. KVM_GET_SUPPORTED_CPUID is the answer, but a KVM that
+ * cannot intercept CPUID gives its guests more than it lists: so its own answer is set on a vCPU and read back, and what was
+ * added counts as offered.
  */
 #include "kvm/cpuid.h"
 
@@ -74,6 +78,8 @@ static const struct cpuid_feature_register cpuid_feature_registers[] = {
 	{ 0x80000021, 0, CPUID_EAX, 0, "" },
 };
 
+#define CPUID_FEATURE_REGISTERS (sizeof(cpuid_feature_registers) / sizeof(cpuid_feature_registers[0]))
+
 static const char *const cpuid_register_names[] = { "EAX", "EBX", "ECX", "EDX" };
 
 struct kvm_cpuid2 *kvm_cpuid_new(uint32_t entries)
@@ -83,6 +89,41 @@ struct kvm_cpuid2 *kvm_cpuid_new(uint32_t entries)
 	if (cpuid != NULL)
 		cpuid->nent = entries;
 	return cpuid;
+}
+
+/* The entry's number, or cpuid->nent */
+static uint32_t cpuid_find(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
+{
+	uint32_t i;
+
+	for (i = 0; i < cpuid->nent; i++) {
+		bool indexed = cpuid->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+
+		if (cpuid->entries[i].function == function &&
+		    (indexed ? cpuid->entries[i].index == index : index == 0))
+			break;
+	}
+	return i;
+}
+
+static uint32_t cpuid_register(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index,
+			       enum cpuid_register reg)
+{
+	uint32_t at = cpuid_find(cpuid, function, index);
+	const struct kvm_cpuid_entry2 *entry = &cpuid->entries[at];
+
+	if (at == cpuid->nent)
+		return 0;
+	switch (reg) {
+	case CPUID_EAX:
+		return entry->eax;
+	case CPUID_EBX:
+		return entry->ebx;
+	case CPUID_ECX:
+		return entry->ecx;
+	default:
+		return entry->edx;
+	}
 }
 
 int kvm_cpuid_host(int kvm_fd, struct kvm_cpuid2 **cpuid, struct decant_error *err)
@@ -112,36 +153,50 @@ int kvm_cpuid_read(struct kvm_vcpu *vcpu, struct decant_error *err)
 	return 0;
 }
 
-static const struct kvm_cpuid_entry2 *cpuid_find(const struct kvm_cpuid2 *cpuid, uint32_t function,
-						 uint32_t index)
+static void cpuid_add_register(struct kvm_cpuid_entry2 *entry, enum cpuid_register reg, uint32_t bits)
 {
-	for (uint32_t i = 0; i < cpuid->nent; i++) {
-		const struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
-		bool indexed = entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-
-		if (entry->function == function && (indexed ? entry->index == index : index == 0))
-			return entry;
-	}
-	return NULL;
-}
-
-static uint32_t cpuid_register(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index,
-			       enum cpuid_register reg)
-{
-	const struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, function, index);
-
-	if (entry == NULL)
-		return 0;
 	switch (reg) {
 	case CPUID_EAX:
-		return entry->eax;
+		entry->eax |= bits;
+		break;
 	case CPUID_EBX:
-		return entry->ebx;
+		entry->ebx |= bits;
+		break;
 	case CPUID_ECX:
-		return entry->ecx;
-	default:
-		return entry->edx;
+		entry->ecx |= bits;
+		break;
+	case CPUID_EDX:
+		entry->edx |= bits;
+		break;
 	}
+}
+
+int kvm_cpuid_offer(int kvm_fd, struct kvm_vcpu *vcpu, struct kvm_cpuid2 **cpuid, struct decant_error *err)
+{
+	struct kvm_cpuid2 *offer;
+	int r = kvm_cpuid_host(kvm_fd, &offer, err);
+
+	if (r < 0)
+		return r;
+	r = kvm_ioctl(vcpu->fd, KVM_SET_CPUID2, offer);
+	if (r < 0)
+		decant_error_set(err, r, "vCPU %u: KVM_SET_CPUID2: %s", vcpu->index, strerror(-r));
+	else
+		r = kvm_cpuid_read(vcpu, err);
+	for (size_t i = 0; r == 0 && i < CPUID_FEATURE_REGISTERS; i++) {
+		const struct cpuid_feature_register *where = &cpuid_feature_registers[i];
+		uint32_t at = cpuid_find(offer, where->function, where->index);
+
+		if (at < offer->nent)
+			cpuid_add_register(&offer->entries[at], where->reg,
+					   cpuid_register(vcpu->cpuid, where->function, where->index, where->reg));
+	}
+	if (r < 0) {
+		free(offer);
+		return r;
+	}
+	*cpuid = offer;
+	return 0;
 }
 
 /* The name of @bit in a list "bit:name bit:name ", or nothing. */
@@ -188,15 +243,15 @@ static int cpuid_refuse(const struct cpuid_feature_register *where, uint32_t lac
 
 static bool cpuid_is_kvm(const struct kvm_cpuid2 *cpuid)
 {
-	const struct kvm_cpuid_entry2 *entry = cpuid_find(cpuid, LEAF_HYPERVISOR, 0);
+	uint32_t signature = cpuid_register(cpuid, LEAF_HYPERVISOR, 0, CPUID_EBX);
 
-	return entry != NULL && memcmp(&entry->ebx, "KVMK", 4) == 0;
+	return memcmp(&signature, "KVMK", sizeof(signature)) == 0;
 }
 
 static int cpuid_check_features(const struct kvm_cpuid2 *guest, const struct kvm_cpuid2 *host,
 				struct decant_error *err)
 {
-	for (size_t i = 0; i < sizeof(cpuid_feature_registers) / sizeof(cpuid_feature_registers[0]); i++) {
+	for (size_t i = 0; i < CPUID_FEATURE_REGISTERS; i++) {
 		const struct cpuid_feature_register *where = &cpuid_feature_registers[i];
 		uint32_t have = cpuid_register(guest, where->function, where->index, where->reg);
 		uint32_t offered = cpuid_register(host, where->function, where->index, where->reg);

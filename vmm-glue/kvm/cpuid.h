@@ -10,11 +10,14 @@
 /* kvm_cpuid_new() -- a table with room for @entries, zeroed; freed with free() */
 struct kvm_cpuid2 *kvm_cpuid_new(uint32_t entries);
 
-/* kvm_cpuid_host() -- all that this host's KVM supports */
+/* kvm_cpuid_host() -- all that this host's KVM says it supports */
 int kvm_cpuid_host(int kvm_fd, struct kvm_cpuid2 **cpuid, struct decant_error *err);
 
 /* kvm_cpuid_read() -- what the vCPU has; replaces vcpu->cpuid. The vCPU must not be in KVM_RUN. */
 int kvm_cpuid_read(struct kvm_vcpu *vcpu, struct decant_error *err);
+
+/* kvm_cpuid_offer() -- all that a guest on this host has, listed or not; sets it on @vcpu, which must not have run */
+int kvm_cpuid_offer(int kvm_fd, struct kvm_vcpu *vcpu, struct kvm_cpuid2 **cpuid, struct decant_error *err);
 
 /*
  * kvm_cpuid_check() -- does @host offer every feature that @guest has

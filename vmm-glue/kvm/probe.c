@@ -205,7 +205,7 @@ static int probe_timer(int number, timer_t *timer)
 	return -errno;
 }
 
-bool kvm_probe_long_mode(struct kvm_probe_vm *vm)
+bool kvm_probe_run_watched(struct kvm_probe_vm *vm)
 {
 	const struct timespec at_once = { 0 };
 	int number = probe_signal();
@@ -213,7 +213,7 @@ bool kvm_probe_long_mode(struct kvm_probe_vm *vm)
 	sigset_t wake, old;
 	timer_t timer;
 
-	if (number < 0 || probe_enter_long_mode(vm) < 0 || probe_let_through(vm, number) < 0)
+	if (number < 0 || probe_let_through(vm, number) < 0)
 		return false;
 	sigemptyset(&wake);
 	sigaddset(&wake, number);
@@ -225,6 +225,11 @@ bool kvm_probe_long_mode(struct kvm_probe_vm *vm)
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return runs;
+}
+
+bool kvm_probe_long_mode(struct kvm_probe_vm *vm)
+{
+	return probe_enter_long_mode(vm) == 0 && kvm_probe_run_watched(vm);
 }
 
 static uint32_t probe_ring_entries(int vm_fd)

@@ -19,7 +19,10 @@ struct kvm_probe_vm {
 int kvm_probe_vm_new(int kvm_fd, struct kvm_probe_vm *vm, struct decant_error *err);
 void kvm_probe_vm_free(struct kvm_probe_vm *vm);
 
-/* kvm_probe_long_mode() -- does a 64-bit guest run; takes a second at most, whatever the guest does */
+/* kvm_probe_run_watched() -- run what is in the VM for a second at most; true if the answer of the probe's guest came */
+bool kvm_probe_run_watched(struct kvm_probe_vm *vm);
+
+/* kvm_probe_long_mode() -- does a 64-bit guest run */
 bool kvm_probe_long_mode(struct kvm_probe_vm *vm);
 
 #endif

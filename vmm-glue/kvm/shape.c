@@ -71,7 +71,7 @@ static int shape_check_vm(struct decant_kvm *kvm, const struct shape_record *rec
 {
 	uint32_t irqchips = kvm_irqchip_shape(kvm);
 
-	if (record->vcpus != kvm->vcpu_count)
+	if (kvm->vcpu_count == 0 || record->vcpus != kvm->vcpu_count)
 		return decant_error_set(err, -EINVAL, "VM shape: the source has %u vCPUs, this VM %u", record->vcpus,
 					kvm->vcpu_count);
 	if (record->irqchips != irqchips)
@@ -165,7 +165,7 @@ int decant_kvm_shape_load(struct decant_kvm *kvm, struct decant_state_reader *sh
 	memcpy(&record, found.data, sizeof(record));
 	r = shape_check_vm(kvm, &record, err);
 	if (r == 0)
-		r = kvm_cpuid_host(kvm->kvm_fd, &host, err);
+		r = kvm_cpuid_offer(kvm->kvm_fd, kvm->vcpus[0], &host, err);
 	if (r == 0)
 		r = shape_compare_msrs(kvm, shape, err);
 	for (uint32_t i = 0; r == 0 && i < kvm->vcpu_count; i++) {
