@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define KIB_PER_PAGE 4
-#define FIRMWARE_PAGES 2048u /* at the end of memory, where firmware leaves remains of its work: wiped */
+#define FIRMWARE_PAGES 6144u /* at the end of memory, where firmware leaves remains of its work: wiped */
 
 static const char *after_prefix(const char *word, const char *prefix)
 {
@@ -84,10 +84,12 @@ static void parse_cmdline(struct stress_boot *boot, const char *text)
 	}
 }
 
-static void wipe(uint32_t first, uint32_t pages)
+static void wipe_firmware(uint32_t memory_pages)
 {
+	uint32_t first = STRESS_SWEEP_FIRST + FIRMWARE_PAGES < memory_pages ? memory_pages - FIRMWARE_PAGES
+									    : STRESS_SWEEP_FIRST;
 	uint32_t *at = (uint32_t *)(first << 12);
-	uint32_t words = pages << 10;
+	uint32_t words = (memory_pages - first) << 10;
 
 	__asm__ volatile("rep stosl" : "+D"(at), "+c"(words) : "a"(0) : "memory");
 }
@@ -110,7 +112,7 @@ static void from_multiboot(struct stress_boot *boot, const struct multiboot_info
 	boot->tsc_khz = guest_clock_khz();
 	if (boot->rate_pages != 0 && boot->tsc_khz == 0)
 		guest_halt("rate= needs an interval timer to know the clock by");
-	wipe(boot->memory_pages - FIRMWARE_PAGES, FIRMWARE_PAGES);
+	wipe_firmware(boot->memory_pages);
 }
 
 void guest_params(uint32_t magic, uint32_t info)

@@ -25,6 +25,7 @@
 #define STRINGS_END 0x20000u
 #define LOW_END 0xa0000u /* where the PC's low memory ends */
 #define HIGH_START 0x100000u
+#define HIGH_END 0xfec00000u /* where the PC's interrupt controllers are */
 #define INITRD_ALIGN 4096u
 #define SEGMENTS_MAX 64u
 #define MMAP_MAX 16u
@@ -315,7 +316,7 @@ static int find_ram(struct loader *loader, struct decant_error *err)
 
 		if (region->guest_address == 0 && region->length > HIGH_START) {
 			loader->ram = region->address;
-			loader->ram_length = region->length;
+			loader->ram_length = region->length < HIGH_END ? region->length : HIGH_END;
 			return 0;
 		}
 	}
