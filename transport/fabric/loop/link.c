@@ -177,19 +177,6 @@ static void link_break(struct loop_link *link, uint32_t index, const struct deca
 
 /* ---- execution ---- */
 
-/*
- * The source's pages may be written to while they are copied: they come again if they are. So the copy is none that
- * ThreadSanitizer need look at.
- */
-static void link_copy(void *to, const void *from, size_t length)
-{
-#if defined(__SANITIZE_THREAD__) && defined(__x86_64__)
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
-#else
-	memcpy(to, from, length);
-#endif
-}
-
 static struct link_entry *link_head(struct link_channel *channel)
 {
 	return &channel->ring[channel->head & (LINK_RING - 1)];
@@ -209,7 +196,7 @@ static void link_land(struct loop_link *link, struct link_channel *channel)
 	else
 		rc = exposure_find(&link->exposure, write.region, write.offset, write.length, &memory, &err);
 	if (rc == 0 && !link->fenced) {
-		link_copy(memory, packet->data, write.length);
+		memcpy(memory, packet->data, write.length);
 		plan_counters.landed_late++;
 	}
 	channel->packet = NULL;
@@ -232,7 +219,7 @@ static int link_hold(struct loop_link *link, const struct fabric_write *write, u
 		free(data);
 		return -ENOMEM;
 	}
-	link_copy(data, write->data, write->length);
+	memcpy(data, write->data, write->length);
 	packet->write = *write;
 	packet->data = data;
 	packet->delay = delay;
@@ -253,7 +240,7 @@ static void link_execute_write(struct loop_link *link, const struct fabric_write
 	case LOOP_DELIVER:
 		rc = exposure_find(&link->exposure, write->region, write->offset, write->length, &memory, &err);
 		if (rc == 0)
-			link_copy(memory, write->data, write->length);
+			memcpy(memory, write->data, write->length);
 		break;
 	case LOOP_HOLD:
 		rc = link_hold(link, write, UINT32_MAX);

@@ -64,6 +64,7 @@ static void sender_gather(struct sender *sender)
 	sender->iov[0].iov_len = FRAME_HEAD_SIZE + head.count * FRAME_RUN_SIZE;
 	sender->batch_iovs = head.count + 1u;
 	sender->batch_bytes = head.value;
+	sender->batch_messages = 0;
 	sender->ring_bytes -= head.value;
 }
 
@@ -83,6 +84,7 @@ static void sender_take_marker(struct sender *sender)
 	sender->iov[1].iov_len = message ? entry->length : 0;
 	sender->batch_iovs = message ? 2 : 1;
 	sender->batch_bytes = 0;
+	sender->batch_messages = message;
 }
 
 /* waits for work and makes the next frame of it; false: the channel is closed */
@@ -134,6 +136,7 @@ static void sender_sent(struct sender *sender)
 {
 	pthread_mutex_lock(&sender->lock);
 	atomic_fetch_sub_explicit(&sender->pending, sender->batch_bytes, memory_order_relaxed);
+	sender->unsent -= sender->batch_messages;
 	sender->sending = false;
 	pthread_cond_broadcast(&sender->room);
 	pthread_mutex_unlock(&sender->lock);
@@ -214,7 +217,7 @@ bool sender_has_room(const struct sender *sender, enum sender_kind kind)
 		return false;
 	if (kind == SENDER_WRITE)
 		return atomic_load_explicit(&sender->pending, memory_order_relaxed) < SENDER_BYTES_MAX;
-	return kind == SENDER_BARRIER || sender->credits > 0;
+	return kind == SENDER_BARRIER || (sender->credits > 0 && sender->unsent < TCP_CREDITS);
 }
 
 /* lock held, and there is room */
@@ -229,8 +232,10 @@ static void sender_append(struct sender *sender, const struct sender_entry *entr
 	} else {
 		sender->flushed = sender->tail;
 	}
-	if (entry->kind == SENDER_MESSAGE)
+	if (entry->kind == SENDER_MESSAGE) {
 		sender->credits--;
+		sender->unsent++;
+	}
 	sender->unfinished = entry->kind != SENDER_BARRIER;
 	if (!was_ready && sender_ready(sender))
 		pthread_cond_signal(&sender->work);

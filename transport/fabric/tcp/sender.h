@@ -50,7 +50,8 @@ struct sender {
 	uint32_t flushed;    /* everything before this entry may go */
 	uint64_t ring_bytes; /* of the writes in the ring */
 	uint32_t credits;    /* messages that may be queued; channel 0 */
-	bool unfinished;     /* something was queued since the last barrier */
+	uint32_t unsent; /* messages that the kernel does not have yet: whatever the sink's credits say, their data stays */
+	bool unfinished; /* something was queued since the last barrier */
 	bool sending;
 	bool closed;
 	bool exited;
@@ -62,6 +63,7 @@ struct sender {
 
 	/* sender thread only */
 	uint64_t batch_bytes;
+	uint32_t batch_messages;
 	size_t batch_iovs;
 	uint8_t head_bytes[FRAME_HEAD_SIZE + FRAME_RUNS_MAX * FRAME_RUN_SIZE];
 	struct iovec iov[FRAME_RUNS_MAX + 1];

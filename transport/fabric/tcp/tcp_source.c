@@ -403,24 +403,17 @@ int tcp_source_flush(struct fabric_source *source)
 	return rc;
 }
 
-/* only this thread fills the queues, so room that is there stays there */
-static int source_find_full(struct fabric_source *source)
+/* 0 or -EAGAIN; only the using thread fills the queues, so room that is there stays there */
+static int source_check_room(struct fabric_source *source, uint32_t channel, enum sender_kind kind)
 {
-	for (uint32_t i = 0; i < source->channels; i++) {
-		struct sender *sender = &source->sender[i];
-		bool room;
+	struct sender *sender = &source->sender[channel];
 
-		pthread_mutex_lock(&sender->lock);
-		room = sender_has_room(sender, SENDER_BARRIER);
-		pthread_mutex_unlock(&sender->lock);
-		if (!room) {
-			source->blocked = true;
-			source->blocked_kind = SENDER_BARRIER;
-			source->blocked_channel = i;
-			return -EAGAIN;
-		}
-	}
-	return 0;
+	pthread_mutex_lock(&sender->lock);
+	source->blocked = !sender_has_room(sender, kind);
+	pthread_mutex_unlock(&sender->lock);
+	source->blocked_kind = kind;
+	source->blocked_channel = channel;
+	return source->blocked ? -EAGAIN : 0;
 }
 
 int tcp_source_barrier(struct fabric_source *source, uint64_t round)
@@ -428,7 +421,8 @@ int tcp_source_barrier(struct fabric_source *source, uint64_t round)
 	const struct sender_entry entry = { .kind = SENDER_BARRIER, .value = round };
 	int rc = source_check(source);
 
-	rc = rc ? rc : source_find_full(source);
+	for (uint32_t i = 0; i < source->channels && rc == 0; i++)
+		rc = source_check_room(source, i, SENDER_BARRIER);
 	for (uint32_t i = 0; i < source->channels && rc == 0; i++)
 		rc = source_push(source, i, &entry);
 	return rc;
@@ -436,21 +430,19 @@ int tcp_source_barrier(struct fabric_source *source, uint64_t round)
 
 int tcp_source_message(struct fabric_source *source, const void *data, size_t length)
 {
-	/* a credit is back only when the sink is done with the message, so the slot of the message 16 before is free */
-	uint8_t *slot = source->messages + (size_t)(source->messages_sent % source->credits) * FABRIC_MESSAGE_MAX;
+	/* there is room only when fewer than TCP_CREDITS are unsent, so the slot of the message that many before is free */
+	uint8_t *slot = source->messages + (size_t)(source->messages_sent % TCP_CREDITS) * FABRIC_MESSAGE_MAX;
 	const struct sender_entry entry = { .kind = SENDER_MESSAGE, .length = (uint32_t)length, .data = slot };
-	struct sender *sender = &source->sender[0];
 	int rc = source_check(source);
-	bool room;
 
 	if (rc < 0)
 		return rc;
 	if (length > FABRIC_MESSAGE_MAX)
 		return -EMSGSIZE;
-	pthread_mutex_lock(&sender->lock);
-	room = sender_has_room(sender, SENDER_MESSAGE);
-	pthread_mutex_unlock(&sender->lock);
-	if (room && length > 0)
+	rc = source_check_room(source, 0, SENDER_MESSAGE);
+	if (rc < 0)
+		return rc;
+	if (length > 0)
 		memcpy(slot, data, length);
 	rc = source_push(source, 0, &entry);
 	if (rc == 0)
