@@ -185,6 +185,9 @@ static int machine_make_vcpus(struct machine *machine, struct decant_error *err)
 	int ret = vcpu_group_init(&machine->vcpus, machine->kvm_fd, machine->vm_fd, machine->config.vcpus,
 				  machine_exit, machine, err);
 
+	/* first, since the glue takes note of it: no vCPU can be asked once it runs */
+	if (ret == 0)
+		ret = machine_set_cpuid(machine, err);
 	for (uint32_t i = 0; ret == 0 && i < machine->vcpus.count; i++)
 		ret = decant_kvm_add_vcpu(machine->kvm, i, machine->vcpus.vcpu[i].fd, err);
 	return ret;
@@ -249,8 +252,6 @@ static int machine_build(struct machine *machine, struct decant_error *err)
 		ret = machine_attach_stress(machine, err);
 	if (ret == 0)
 		ret = machine_make_vcpus(machine, err);
-	if (ret == 0)
-		ret = machine_set_cpuid(machine, err);
 	if (ret == 0)
 		ret = machine_make_devices(machine, err);
 	if (ret == 0)
