@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: BSD-2-Clause
+integration_tests += stress_guest
+stress_guest_srcs := \
+	tests/integration/guest/stress_guest.c \
+	tests/support/guest_vm.c
