@@ -5,3 +5,7 @@ unit_tests += test_fabric
 test_fabric_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_fabric.c
+unit_tests += test_loop
+test_loop_srcs := \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/test_loop.c
