@@ -180,12 +180,12 @@ static int machine_set_cpuid(struct machine *machine, struct decant_error *err)
 	return 0;
 }
 
+/* the glue notes each vCPU's CPUID when it is told of it */
 static int machine_make_vcpus(struct machine *machine, struct decant_error *err)
 {
 	int ret = vcpu_group_init(&machine->vcpus, machine->kvm_fd, machine->vm_fd, machine->config.vcpus,
 				  machine_exit, machine, err);
 
-	/* first, since the glue takes note of it: no vCPU can be asked once it runs */
 	if (ret == 0)
 		ret = machine_set_cpuid(machine, err);
 	for (uint32_t i = 0; ret == 0 && i < machine->vcpus.count; i++)
