@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
+	transport/migration/extents.c \
 	transport/migration/fate.c \
 	transport/migration/forecast.c \
 	transport/migration/granules.c \

@@ -99,8 +99,10 @@ int mover_new(const struct mover_setup *setup, const struct decant_memory *memor
 	rc = mover->wake_fd < 0 ? mover->wake_fd : copy_setup(mover, setup);
 	if (rc < 0)
 		decant_error_set(err, rc, "mover: %s", strerror(-rc));
-	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(memory); i++)
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(memory); i++) {
+		mover->ahead[i] = (struct extents){ .memory = memory, .index = i };
 		rc = granules_init(&mover->granules[i], decant_memory_region(memory, i), err);
+	}
 	if (rc < 0) {
 		mover_destroy(mover);
 		return rc;
@@ -225,7 +227,7 @@ static int announce_ahead(struct decant_mover *mover, uint32_t region, uint64_t 
 		at = (at / size + 1) * size;
 		if (at >= r->length)
 			return 0;
-		rc = decant_memory_next_data(mover->memory, region, &at, r->length, &length, err);
+		rc = extents_next(&mover->ahead[region], &at, r->length, &length, err);
 		if (rc <= 0)
 			return rc;
 		rc = mover_announce(mover, region, at, 1, err);

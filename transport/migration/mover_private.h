@@ -4,6 +4,7 @@
 #define MIGRATION_MOVER_PRIVATE_H
 
 #include "fabric/fabric.h"
+#include "migration/extents.h"
 #include "migration/granules.h"
 #include "migration/mover.h"
 #include <pthread.h>
@@ -38,8 +39,9 @@ struct decant_mover {
 	struct fabric_source *source; /* NULL between epochs */
 	uint64_t epoch, round;
 	uint32_t channels;
-	uint64_t pace_ns;        /* the time up to which bandwidth has been spent */
-	struct mover_kept *kept; /* MOVER_MESSAGES_KEPT of them, made at the first message */
+	struct extents ahead[DECANT_REGIONS_MAX]; /* where granules are announced ahead of a push */
+	uint64_t pace_ns;                         /* the time up to which bandwidth has been spent */
+	struct mover_kept *kept;                  /* MOVER_MESSAGES_KEPT of them, made at the first message */
 	uint32_t kept_count;
 	uint64_t message_sequence;
 	uint64_t deadline_ns;

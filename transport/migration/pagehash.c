@@ -36,21 +36,21 @@ static int check_range(const struct decant_region *region, uint32_t index, uint6
 	return 0;
 }
 
-int64_t pagehash_range(const struct decant_memory *memory, uint32_t index, uint64_t first, uint64_t count,
-		       uint64_t *hashes, uint64_t *present, struct decant_error *err)
+int64_t pagehash_range(struct extents *extents, uint64_t first, uint64_t count, uint64_t *hashes,
+		       uint64_t *present, struct decant_error *err)
 {
-	const struct decant_region *region = decant_memory_region(memory, index);
+	const struct decant_region *region = decant_memory_region(extents->memory, extents->index);
 	uint64_t offset = first * DECANT_PAGE_SIZE;
 	const uint64_t end = offset + count * DECANT_PAGE_SIZE;
 	uint64_t length;
 	int64_t found = 0;
 	int ret;
 
-	ret = check_range(region, index, first, count, err);
+	ret = check_range(region, extents->index, first, count, err);
 	if (ret < 0)
 		return ret;
 	bitmap_clear_range(present, 0, count);
-	while ((ret = decant_memory_next_data(memory, index, &offset, end, &length, err)) > 0) {
+	while ((ret = extents_next(extents, &offset, end, &length, err)) > 0) {
 		for (uint64_t stop = offset + length; offset < stop; offset += DECANT_PAGE_SIZE) {
 			uint64_t i = offset / DECANT_PAGE_SIZE - first;
 

@@ -17,6 +17,7 @@
  */
 #include "migration/source.h"
 
+#include "migration/extents.h"
 #include "migration/granules.h"
 #include "migration/zero.h"
 #include "util/bitmap.h"
@@ -57,9 +58,11 @@ struct first_pass {
 	struct decant_migration *m;
 	const struct decant_region *region;
 	uint32_t index;
-	uint64_t granule;    /* bytes */
-	uint64_t announced;  /* up to this offset all granules with data are announced */
-	uint64_t data_bytes; /* of the whole VM, for the progress */
+	struct extents data;  /* the walk of the pages being sent */
+	struct extents ahead; /* the walk of the granules being announced */
+	uint64_t granule;     /* bytes */
+	uint64_t announced;   /* up to this offset all granules with data are announced */
+	uint64_t data_bytes;  /* of the whole VM, for the progress */
 	uint64_t seen_bytes;
 };
 
@@ -87,7 +90,7 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 		until = end;
 	while (rc == 0 && pass->announced < until) {
 		uint64_t at = pass->announced, length, granule_end;
-		const int found = decant_memory_next_data(pass->m->memory, pass->index, &at, until, &length, err);
+		const int found = extents_next(&pass->ahead, &at, until, &length, err);
 
 		if (found < 0)
 			return found;
@@ -122,8 +125,7 @@ static int64_t find_data(struct first_pass *pass, uint64_t offset, uint64_t leng
 	int rc;
 
 	memset(present, 0, bitmap_words(CHUNK_PAGES) * sizeof(*present));
-	while (at < end &&
-	       (rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &extent, err)) != 0) {
+	while (at < end && (rc = extents_next(&pass->data, &at, end, &extent, err)) != 0) {
 		if (rc < 0)
 			return rc;
 		bitmap_set_range(present, (at - offset) / DECANT_PAGE_SIZE, extent / DECANT_PAGE_SIZE);
@@ -185,14 +187,14 @@ static int skip_hole(struct first_pass *pass, uint64_t offset, struct decant_err
 
 	if (end > pass->region->length)
 		return 0;
-	rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &length, err);
+	rc = extents_next(&pass->data, &at, end, &length, err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rc = rearm(pass, offset, HOLE_BYTES, err);
 	if (rc < 0)
 		return rc;
 	at = offset;
-	rc = decant_memory_next_data(pass->m->memory, pass->index, &at, end, &length, err);
+	rc = extents_next(&pass->data, &at, end, &length, err);
 	return rc < 0 ? rc : rc == 0;
 }
 
@@ -229,6 +231,8 @@ static int send_first_pass(struct decant_migration *m, struct decant_error *err)
 	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++) {
 		pass.index = i;
 		pass.region = decant_memory_region(m->memory, i);
+		pass.data = (struct extents){ .memory = m->memory, .index = i };
+		pass.ahead = pass.data;
 		pass.granule = granule_size(pass.region->page_size);
 		rc = send_first_region(&pass, err);
 	}

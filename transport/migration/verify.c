@@ -36,13 +36,14 @@ static int send_region(struct decant_mover *mover, const struct decant_memory *m
 		       struct batch *batch, struct decant_error *err)
 {
 	const uint64_t pages = decant_memory_region(memory, index)->length / DECANT_PAGE_SIZE;
+	struct extents extents = { .memory = memory, .index = index };
 	int64_t rc = 0;
 
 	for (uint64_t first = 0; rc >= 0 && first < pages; first += BATCH_PAGES) {
 		const uint64_t count = pages - first < BATCH_PAGES ? pages - first : BATCH_PAGES;
 		uint64_t at = 0, run;
 
-		rc = pagehash_range(memory, index, first, count, batch->hashes, batch->present, err);
+		rc = pagehash_range(&extents, first, count, batch->hashes, batch->present, err);
 		while (rc > 0 && (run = bitmap_next_run(batch->present, &at, count)) > 0) {
 			rc = send_run(mover, index, first + at, run, batch->hashes + at, err);
 			rc = rc < 0 ? rc : 1;
@@ -95,6 +96,7 @@ struct verify {
 	const struct decant_memory *memory;
 	struct wire_verified result;
 	uint64_t *named[DECANT_REGIONS_MAX]; /* pages that a message has named */
+	struct extents extents[DECANT_REGIONS_MAX];
 	struct batch batch;
 };
 
@@ -106,6 +108,7 @@ int verify_new(const struct decant_memory *memory, struct verify **out, struct d
 	for (uint32_t i = 0; complete && i < decant_memory_count(memory); i++) {
 		verify->named[i] = bitmap_new(decant_memory_region(memory, i)->length / DECANT_PAGE_SIZE);
 		complete = verify->named[i] != NULL;
+		verify->extents[i] = (struct extents){ .memory = memory, .index = i };
 	}
 	if (!complete) {
 		verify_free(verify);
@@ -141,7 +144,7 @@ static int compare(struct verify *verify, const struct wire_hashes *theirs, uint
 		   struct decant_error *err)
 {
 	struct batch *batch = &verify->batch;
-	int64_t rc = pagehash_range(verify->memory, theirs->region, theirs->first + done, count, batch->hashes,
+	int64_t rc = pagehash_range(&verify->extents[theirs->region], theirs->first + done, count, batch->hashes,
 				    batch->present, err);
 
 	for (uint32_t i = 0; rc >= 0 && i < count; i++) {
@@ -187,7 +190,7 @@ static int check_unnamed(struct verify *verify, uint32_t index, struct decant_er
 
 		if (bitmap_count(verify->named[index], first, count) == count)
 			continue;
-		rc = pagehash_range(verify->memory, index, first, count, batch->hashes, batch->present, err);
+		rc = pagehash_range(&verify->extents[index], first, count, batch->hashes, batch->present, err);
 		for (uint64_t i = 0; rc > 0 && i < count; i++)
 			if (bitmap_test(batch->present, i) && !bitmap_test(verify->named[index], first + i) &&
 			    batch->hashes[i] != pagehash_zero())

@@ -58,7 +58,9 @@ static void test_pagehash_range__holes_are_not_there_and_stay_holes(void **state
 	memset(page_at(201), 0, PAGE);
 	before = decant_memory_allocated(memory);
 
-	assert_int_equal(pagehash_range(memory, 0, 0, PAGES, hashes, present, NULL), 3);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 0 }, 0, PAGES, hashes,
+					present, NULL),
+			 3);
 	assert_int_equal(decant_memory_allocated(memory), before);
 	assert_int_equal(present[0], 1u << 3);
 	assert_int_equal(present[1] | present[2], 0);
@@ -78,7 +80,9 @@ static void test_pagehash_range__part_counts_from_its_first_page(void **state)
 	memset(page_at(101), 2, PAGE);
 	memset(page_at(102), 3, PAGE);
 
-	assert_int_equal(pagehash_range(memory, 0, 100, 2, hashes, present, NULL), 1);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 0 }, 100, 2, hashes, present,
+					NULL),
+			 1);
 	assert_int_equal(present[0], 2);
 	assert_int_equal(hashes[1], pagehash_page(page_at(101)));
 }
@@ -101,11 +105,19 @@ static void test_pagehash_range__beyond_the_end(void **state)
 	struct decant_error err = DECANT_ERROR_INIT;
 	uint64_t hashes[1], present[1];
 
-	assert_int_equal(pagehash_range(memory, 0, PAGES, 1, hashes, present, &err), -EINVAL);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 0 }, PAGES, 1, hashes,
+					present, &err),
+			 -EINVAL);
 	assert_non_null(strstr(err.msg, "ram0"));
-	assert_int_equal(pagehash_range(memory, 0, UINT64_MAX, 2, hashes, present, &err), -EINVAL);
-	assert_int_equal(pagehash_range(memory, 1, 0, 1, hashes, present, &err), -EINVAL);
-	assert_int_equal(pagehash_range(memory, 0, PAGES, 0, hashes, present, &err), 0);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 0 }, UINT64_MAX, 2, hashes,
+					present, &err),
+			 -EINVAL);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 1 }, 0, 1, hashes, present,
+					&err),
+			 -EINVAL);
+	assert_int_equal(pagehash_range(&(struct extents){ .memory = memory, .index = 0 }, PAGES, 0, hashes,
+					present, &err),
+			 0);
 }
 
 #define with_memory(test) cmocka_unit_test_setup_teardown(test, make_memory, free_memory)

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* extents.c -- a walk over a region's data that remembers the extent it is in */
+#include "migration/extents.h"
+
+int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64_t *length,
+		 struct decant_error *err)
+{
+	const struct decant_region *region = decant_memory_region(extents->memory, extents->index);
+	int rc;
+
+	if (*offset >= end)
+		return 0;
+	if (*offset < extents->start || *offset >= extents->end) {
+		uint64_t at = *offset, known;
+
+		rc = decant_memory_next_data(extents->memory, extents->index, &at, region->length, &known, err);
+		if (rc <= 0)
+			return rc;
+		extents->start = at;
+		extents->end = at + known;
+		if (at >= end)
+			return 0;
+		*offset = at;
+	}
+	*length = (extents->end < end ? extents->end : end) - *offset;
+	return 1;
+}

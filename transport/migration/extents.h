@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * extents.h -- a walk over a region's data that remembers the extent it is in
+ *
+ * The kernel finds where data begins at once, but where it ends only page by page, to the very end of the extent: asked for each chunk anew,
+ * that costs the square of the memory. Data once found stays data: a page that is punched out meanwhile reads as zeros and
+ * counts as dirty. Holes are never remembered; they fill.
+ */
+#ifndef MIGRATION_EXTENTS_H
+#define MIGRATION_EXTENTS_H
+
+#include <decant/memory.h>
+#include <stdint.h>
+
+/* { .memory, .index } and zeros is a walk that knows nothing yet. One thread. */
+struct extents {
+	const struct decant_memory *memory;
+	uint32_t index;      /* of the region */
+	uint64_t start, end; /* [start, end) is data */
+};
+
+/* extents_next() -- as decant_memory_next_data() */
+int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64_t *length,
+		 struct decant_error *err);
+
+#endif
