@@ -8,6 +8,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/thread.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -137,8 +138,6 @@ static void *greeting_main(void *argument)
 static int start_greeting(struct greeter *greeter, int fd)
 {
 	struct greeting *greeting = NULL;
-	pthread_attr_t attributes;
-	pthread_t thread;
 	int rc = -ENOMEM;
 
 	if (!reserve_greeting(greeter))
@@ -149,10 +148,7 @@ static int start_greeting(struct greeter *greeter, int fd)
 	greeting->greeter = greeter;
 	greeting->fd = fd;
 	address_peer(fd, &greeting->peer);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	rc = -pthread_create(&thread, &attributes, greeting_main, greeting);
-	pthread_attr_destroy(&attributes);
+	rc = thread_start_detached(greeting_main, greeting);
 	if (rc < 0)
 		goto err_release;
 	return 0;
@@ -214,7 +210,7 @@ int greeter_new(const struct greeter_opts *opts, struct greeter **out, struct de
 		decant_error_set(err, rc, "receiver: %s", strerror(-rc));
 		goto err_close_listener;
 	}
-	rc = -pthread_create(&greeter->thread, NULL, accept_main, greeter);
+	rc = thread_start(&greeter->thread, "decant-greeter", accept_main, greeter);
 	if (rc < 0) {
 		decant_error_set(err, rc, "receiver: starting its thread: %s", strerror(-rc));
 		goto err_close_wake;

@@ -20,6 +20,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/thread.h"
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -434,7 +435,7 @@ int peer_new(const struct peer_opts *opts, struct peer **out, struct decant_erro
 	rc = peer->wake_fd;
 	if (rc < 0)
 		goto err_free;
-	rc = -pthread_create(&peer->reader, NULL, reader_main, peer);
+	rc = thread_start(&peer->reader, "decant-control", reader_main, peer);
 	if (rc < 0)
 		goto err_close_wake;
 	*out = peer;

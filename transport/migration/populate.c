@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <numa.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@
 #include "migration/limit.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/thread.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -151,18 +151,11 @@ static void *populate_thread(void *opaque)
 
 static int start_thread(struct populate *populate)
 {
-	sigset_t all, old;
-	int ret;
+	int rc = thread_start(&populate->thread[populate->threads], "decant-populate", populate_thread, populate);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&populate->thread[populate->threads], NULL, populate_thread, populate);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret != 0)
-		return -ret;
-	pthread_setname_np(populate->thread[populate->threads], "decant-populate");
-	populate->threads++;
-	return 0;
+	if (rc == 0)
+		populate->threads++;
+	return rc;
 }
 
 int populate_new(unsigned threads, struct populate **populate, struct decant_error *err)

@@ -5,6 +5,7 @@
 #include "migration/host.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/thread.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,7 +149,8 @@ int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory *
 	} while (rc < 0);
 
 	*memory = incoming_take_memory(receiver->incoming);
-	receiver->aftercare_started = pthread_create(&receiver->aftercare, NULL, aftercare_main, receiver) == 0;
+	receiver->aftercare_started = thread_start(&receiver->aftercare, "decant-after", aftercare_main,
+						   receiver) == 0;
 	if (!receiver->aftercare_started)
 		log_warning(&receiver->opts.log, "no thread to answer the source's questions after the start");
 	decant_error_clear(err);

@@ -5,6 +5,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
+#include "util/thread.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -37,7 +38,7 @@ int session_slot_init(struct session_slot *slot, struct decant_error *err)
 	slot->end_fd = io_wake_new();
 	rc = slot->stop_fd < 0 ? slot->stop_fd : slot->end_fd;
 	if (rc >= 0)
-		rc = -pthread_create(&slot->watcher, NULL, watcher_main, slot);
+		rc = thread_start(&slot->watcher, "decant-watch", watcher_main, slot);
 	if (rc == 0)
 		return 0;
 	if (slot->stop_fd >= 0)

@@ -6,4 +6,5 @@ libdecant_srcs += \
 	transport/util/io.c \
 	transport/util/log.c \
 	transport/util/resolve.c \
-	transport/util/size.c
+	transport/util/size.c \
+	transport/util/thread.c

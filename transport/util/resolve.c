@@ -9,11 +9,11 @@
 
 #include "util/clock.h"
 #include "util/io.h"
+#include "util/thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,25 +81,6 @@ static void *resolve_thread(void *opaque)
 }
 
 /* a detached thread without signals: they are for the threads of whoever uses the library */
-static int resolve_spawn(struct resolve_lookup *lookup)
-{
-	sigset_t all, old;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int rc;
-
-	rc = pthread_attr_init(&attr);
-	if (rc != 0)
-		return -rc;
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&thread, &attr, resolve_thread, lookup);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	return -rc;
-}
-
 static int resolve_start(const struct address *address, struct resolve_lookup **out)
 {
 	struct resolve_lookup *lookup = calloc(1, sizeof(*lookup));
@@ -115,7 +96,7 @@ static int resolve_start(const struct address *address, struct resolve_lookup **
 	rc = -pthread_mutex_init(&lookup->lock, NULL);
 	if (rc < 0)
 		goto err_close;
-	rc = resolve_spawn(lookup);
+	rc = thread_start_detached(resolve_thread, lookup);
 	if (rc < 0)
 		goto err_mutex;
 	*out = lookup;
