@@ -5,6 +5,8 @@ fuzz_wire_srcs := \
 	tests/fuzz/fuzz_wire.c
 fuzz_targets += fuzz_state
 fuzz_state_srcs := tests/fuzz/fuzz_state.c
+fuzz_targets += fuzz_frame
+fuzz_frame_srcs := tests/fuzz/fuzz_frame.c
 
 fuzz_seed_srcs := \
 	tests/support/wire_any.c \

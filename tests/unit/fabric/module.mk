@@ -9,3 +9,7 @@ unit_tests += test_loop
 test_loop_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_loop.c
+unit_tests += test_tcp_hostile
+test_tcp_hostile_srcs := \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/test_tcp_hostile.c
