@@ -169,7 +169,6 @@ static void link_break(struct loop_link *link, uint32_t index, const struct deca
 		return;
 	channel->lost = true;
 	decant_error_prefix(&err, "loop sink: channel %" PRIu32, index);
-	log_warning(&link->log, "%s", err.msg);
 	link_event_begin(link);
 	link->events->lost(link->opaque, index, &err);
 	link_event_end(link);

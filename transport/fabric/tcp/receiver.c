@@ -155,7 +155,6 @@ static void *receiver_main(void *arg)
 	shutdown(receiver->fd, SHUT_RDWR);
 	if (rc < 0 && !receiver_fenced(receiver)) {
 		decant_error_prefix(&err, "tcp sink: channel %" PRIu32, receiver->channel);
-		log_warning(&receiver->log, "%s", err.msg);
 		receiver->events->lost(receiver->opaque, receiver->channel, &err);
 	}
 	return NULL;

@@ -72,7 +72,6 @@ static void source_fail(struct fabric_source *source, const struct decant_error 
 	pthread_mutex_unlock(&source->error_lock);
 	if (!first)
 		return;
-	log_warning(&source->log, "%s", why->msg);
 	for (uint32_t i = 0; i < source->channels; i++)
 		sender_wake(&source->sender[i]);
 }
