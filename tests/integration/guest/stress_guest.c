@@ -3,7 +3,7 @@
  * stress_guest.c -- the stress guest under KVM: says "ok" of a memory that nobody touched, and "bad" of any that somebody did
  *
  * Each way in which a migration may go wrong is done to the guest's memory by hand while it is paused; the guest must name the
- * very page. The other way about, pauses, rates and commands must not make it cry wolf.
+ * very page. The other way about, pauses, rates and commands must not make it cry wolf. Output is TAP.
  */
 #include "guest/stress_layout.h"
 #include "support/guest_vm.h"
@@ -21,15 +21,22 @@
 #define HOT_PAGE (STRESS_WSS_FIRST + 777)
 #define SWEEP_PAGE (STRESS_STATUS_ADDRESS / DECANT_PAGE_SIZE)
 
-static int failures;
+static int tests, failed, failures; /* failures: of the test under way */
 
 static bool check(bool good, const char *name, const char *what)
 {
 	if (!good) {
-		fprintf(stderr, "FAIL: %s: %s\n", name, what);
+		printf("# %s: %s\n", name, what);
 		failures++;
 	}
 	return good;
+}
+
+static void done(const char *name)
+{
+	printf("%s %d - %s\n", failures == 0 ? "ok" : "not ok", ++tests, name);
+	failed += failures != 0;
+	failures = 0;
 }
 
 static struct guest_vm *start(const char *name, uint32_t vcpus, const char *options)
@@ -40,7 +47,7 @@ static struct guest_vm *start(const char *name, uint32_t vcpus, const char *opti
 	if (!check(guest_vm_new(MEMORY, vcpus, options, &vm, &err) == 0, name, err.msg))
 		return NULL;
 	if (!check(guest_vm_wait_run(vm, PATIENCE), name, "does not reach its work")) {
-		fprintf(stderr, "  %s, phase %u\n", guest_vm_why(vm), stress_host_phase(guest_vm_host(vm)));
+		printf("# %s, phase %u\n", guest_vm_why(vm), stress_host_phase(guest_vm_host(vm)));
 		guest_vm_free(vm);
 		return NULL;
 	}
@@ -271,7 +278,7 @@ static void run_spoil(const struct spoil_case *c)
 		guest_vm_serial(vm, serial, sizeof(serial));
 		check(strstr(serial, "BAD memory") != NULL, c->name,
 		      "the guest does not say so on its serial port");
-		printf("ok: %s: %s\n", c->name, verdict.text);
+		printf("# %s: %s\n", c->name, verdict.text);
 	}
 	guest_vm_free(vm);
 }
@@ -290,23 +297,32 @@ static const struct sound_case sounds[] = {
 	{ 2, "wss=4K,data=4K,zero=4K,pattern=random" },
 };
 
-/* Two verdicts, work in between, a pause that it must have seen. */
+static bool wait_work(struct guest_vm *vm)
+{
+	uint64_t deadline = clock_deadline_ns(PATIENCE);
+	uint64_t work = stress_host_work(guest_vm_host(vm));
+
+	while (stress_host_work(guest_vm_host(vm)) == work) {
+		if (clock_now_ns() > deadline)
+			return false;
+		usleep(1000);
+	}
+	return true;
+}
+
+/* Two verdicts, and work after each. */
 static void run_sound(const struct sound_case *c)
 {
 	struct guest_vm *vm = start(c->options, c->vcpus, c->options);
 	struct decant_verdict verdict;
-	uint64_t work;
 
 	if (vm == NULL)
 		return;
 	for (int i = 0; i < 2 && ask(vm, c->options, &verdict); i++) {
 		check(verdict.status == DECANT_VERDICT_OK, c->options, verdict.text);
-		work = stress_host_work(guest_vm_host(vm));
-		usleep(100000);
-		check(guest_vm_host(vm)->boot->wss_pages == 0 || stress_host_work(guest_vm_host(vm)) > work,
-		      c->options, "does no work after its verdict");
+		if (guest_vm_host(vm)->boot->wss_pages != 0)
+			check(wait_work(vm), c->options, "does no work after its verdict");
 	}
-	printf("ok: %u vCPUs, %s: %s\n", c->vcpus, c->options, verdict.text);
 	guest_vm_free(vm);
 }
 
@@ -345,7 +361,7 @@ static void run_pause(void)
 		check(verdict.status == DECANT_VERDICT_OK, name, verdict.text);
 		check(verdict.pause_ns >= length, name, "the guest saw less of it than there was");
 		check(verdict.pause_ns < 30 * length, name, "the guest saw a pause that never was");
-		printf("ok: %s: the guest saw %.3f s\n", name, (double)verdict.pause_ns / 1e9);
+		printf("# %s: the guest saw %.3f s\n", name, (double)verdict.pause_ns / 1e9);
 	}
 	stress_host_gap_reset(guest_vm_host(vm));
 	check(wait_gap_reset(vm), name, "gap_reset is not answered");
@@ -368,7 +384,7 @@ static void run_rate(void)
 	rate = (double)(stress_host_work(guest_vm_host(vm)) - work) * 1e9 / (double)(clock_now_ns() - from);
 	check(rate < 1024 * 1.2, name, "exceeded");
 	check(rate > 1024 * 0.2, name, "by far not reached");
-	printf("ok: %s: %.0f pages/s of 1024\n", name, rate);
+	printf("# %s: %.0f pages/s of 1024\n", name, rate);
 	guest_vm_free(vm);
 }
 
@@ -379,11 +395,18 @@ int main(void)
 		printf("SKIP: no usable /dev/kvm\n");
 		return 77;
 	}
-	for (size_t i = 0; i < sizeof(sounds) / sizeof(sounds[0]); i++)
+	printf("1..%zu\n", sizeof(sounds) / sizeof(sounds[0]) + sizeof(spoils) / sizeof(spoils[0]) + 2);
+	for (size_t i = 0; i < sizeof(sounds) / sizeof(sounds[0]); i++) {
 		run_sound(&sounds[i]);
-	for (size_t i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++)
+		done(sounds[i].options);
+	}
+	for (size_t i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++) {
 		run_spoil(&spoils[i]);
+		done(spoils[i].name);
+	}
 	run_pause();
+	done("a pause is seen, whole");
 	run_rate();
-	return failures == 0 ? 0 : 1;
+	done("a rate is kept");
+	return failed == 0 ? 0 : 1;
 }
