@@ -14,3 +14,9 @@ test_synthetic_srcs := \
 	tests/support/synthetic.c \
 	tests/support/synthetic_guest.c \
 	tests/unit/migration/test_synthetic.c
+unit_tests += test_forecast
+test_forecast_srcs := tests/unit/migration/test_forecast.c
+unit_tests += test_fate
+test_fate_srcs := tests/unit/migration/test_fate.c
+unit_tests += test_peer
+test_peer_srcs := tests/unit/migration/test_peer.c

@@ -2,7 +2,6 @@
 /* link.c -- the queues between a source and a sink of the loop fabric, and the execution of what is in them */
 #include "fabric/loop/link.h"
 
-#include "util/log.h"
 
 #include <assert.h>
 #include <errno.h>

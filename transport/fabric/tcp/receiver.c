@@ -13,7 +13,6 @@
 #include "fabric/tcp/tcp.h"
 #include "util/clock.h"
 #include "util/io.h"
-#include "util/log.h"
 
 #include <errno.h>
 #include <inttypes.h>

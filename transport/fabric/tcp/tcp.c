@@ -13,12 +13,13 @@
  */
 #include "fabric/tcp/tcp.h"
 
+#include "util/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -103,15 +104,7 @@ int tcp_socket_prepare(int fd, uint32_t channel, struct decant_error *err)
 int tcp_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg,
 		     struct decant_error *err)
 {
-	sigset_t all, old;
-	int rc;
+	const int rc = thread_start(thread, name, main, arg);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(thread, NULL, main, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc != 0)
-		return decant_error_set(err, -rc, "tcp: start thread %s: %s", name, strerror(rc));
-	pthread_setname_np(*thread, name);
-	return 0;
+	return rc < 0 ? decant_error_set(err, rc, "tcp: start thread %s: %s", name, strerror(-rc)) : 0;
 }

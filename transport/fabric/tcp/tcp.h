@@ -18,7 +18,7 @@ int tcp_address_decode(const struct fabric_address *address, uint16_t *port, str
 /* tcp_socket_prepare() -- make a connected socket of channel @channel ready for its data: blocking, keepalive, timeouts */
 int tcp_socket_prepare(int fd, uint32_t channel, struct decant_error *err);
 
-/* tcp_thread_start() -- a thread with all signals blocked, so that the process's handlers run elsewhere */
+/* tcp_thread_start() -- thread_start() that says what failed */
 int tcp_thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg,
 		     struct decant_error *err);
 

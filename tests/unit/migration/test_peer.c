@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* test_peer.c -- the control connection: order, errors, silence, clocks, waking */
+#include "migration/peer.h"
+#include "util/clock.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define TIMEOUT_NS (400 * NSEC_PER_MSEC)
+#define PATIENCE_NS (20 * NSEC_PER_SEC)
+
+struct pair {
+	struct peer *left; /* NULL where the test speaks for itself */
+	struct peer *right;
+	int left_fd;
+	atomic_int lost;
+	atomic_int intercepted;
+};
+
+static int intercept(void *opaque, const struct peer_message *message, struct decant_error *err)
+{
+	struct pair *pair = opaque;
+
+	if (message->type == WIRE_VERIFY)
+		return decant_error_set(err, -EPROTO, "not this one");
+	if (message->type != WIRE_GO)
+		return 0;
+	pair->intercepted++;
+	return 1;
+}
+
+static void lost(void *opaque, const struct decant_error *why)
+{
+	struct pair *pair = opaque;
+
+	assert_true(why->code < 0);
+	pair->lost++;
+}
+
+static const struct peer_events events = { .intercept = intercept, .lost = lost };
+
+static struct peer *make_peer(struct pair *pair, int fd)
+{
+	const struct peer_opts opts = { .fd = fd, .timeout_ns = TIMEOUT_NS, .events = &events, .opaque = pair };
+	struct peer *peer;
+
+	assert_int_equal(peer_new(&opts, &peer, NULL), 0);
+	return peer;
+}
+
+static void open_pair(struct pair *pair, bool both)
+{
+	int fd[2];
+
+	memset(pair, 0, sizeof(*pair));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	pair->right = make_peer(pair, fd[1]);
+	pair->left_fd = fd[0];
+	if (both)
+		pair->left = make_peer(pair, fd[0]);
+}
+
+static void close_pair(struct pair *pair)
+{
+	if (pair->left == NULL)
+		close(pair->left_fd);
+	peer_close(pair->left);
+	peer_close(pair->right);
+}
+
+static int receive(struct peer *peer, struct peer_message *message, struct decant_error *err)
+{
+	return peer_receive(peer, clock_deadline_ns(PATIENCE_NS), message, err);
+}
+
+static void test_peer_receive__messages_come_in_order(void **state)
+{
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	for (uint32_t i = 0; i < 200; i++) {
+		assert_int_equal(peer_send(pair.left, WIRE_STATE, &i, sizeof(i), "data", 4, NULL), 0);
+		assert_int_equal(receive(pair.right, &message, NULL), 0);
+		assert_int_equal(message.type, WIRE_STATE);
+		assert_int_equal(message.length, sizeof(i) + 4);
+		assert_memory_equal(message.payload, &i, sizeof(i));
+		assert_memory_equal(message.payload + sizeof(i), "data", 4);
+		peer_message_free(&message);
+	}
+	close_pair(&pair);
+}
+
+static void test_peer_receive__an_error_of_the_peer_is_returned(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	peer_send_error(pair.left, WIRE_ERROR, -ENOSPC, "no room\n for \x01 it");
+	assert_int_equal(receive(pair.right, &message, &err), -ENOSPC);
+	assert_string_equal(err.msg, "the peer says: no room? for ? it");
+	close_pair(&pair);
+}
+
+static void test_peer_receive__interception_consumes(void **state)
+{
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	assert_int_equal(peer_send(pair.left, WIRE_GO, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(peer_send(pair.left, WIRE_BYE, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(receive(pair.right, &message, NULL), 0);
+	assert_int_equal(message.type, WIRE_BYE);
+	assert_int_equal(pair.intercepted, 1);
+	peer_message_free(&message);
+	close_pair(&pair);
+}
+
+static void test_peer_receive__a_broken_protocol_ends_it(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	assert_int_equal(peer_send(pair.left, WIRE_VERIFY, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(receive(pair.right, &message, &err), -EPROTO);
+	assert_string_equal(err.msg, "not this one");
+	assert_int_equal(peer_check(pair.right, NULL), -EPROTO);
+	assert_int_equal(peer_send(pair.right, WIRE_BYE, NULL, 0, NULL, 0, NULL), -EPROTO);
+	close_pair(&pair);
+}
+
+static void test_peer_receive__a_sequence_number_that_jumps_ends_it(void **state)
+{
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, false);
+	assert_int_equal(peer_handshake_send(pair.left_fd, 1, WIRE_BYE, NULL, 0, CLOCK_NEVER, -1, NULL), 0);
+	assert_int_equal(receive(pair.right, &message, NULL), -EPROTO);
+	close_pair(&pair);
+	assert_int_equal(pair.lost, 1);
+}
+
+static void test_peer_receive__silence_ends_it(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	const uint64_t start = clock_now_ns();
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, false);
+	assert_int_equal(receive(pair.right, &message, &err), -ETIMEDOUT);
+	assert_true(clock_now_ns() - start >= TIMEOUT_NS);
+	assert_non_null(strstr(err.msg, "no sign of the peer"));
+	close_pair(&pair);
+}
+
+static void test_peer_receive__a_heartbeat_keeps_it(void **state)
+{
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	assert_int_equal(peer_receive(pair.right, clock_deadline_ns(3 * TIMEOUT_NS), &message, NULL), -ETIMEDOUT);
+	assert_int_equal(peer_check(pair.right, NULL), 0);
+	assert_int_equal(peer_check(pair.left, NULL), 0);
+	close_pair(&pair);
+}
+
+static void test_peer_receive__closing_is_told_apart(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	peer_close(pair.left);
+	pair.left = NULL;
+	pair.left_fd = -1;
+	assert_int_equal(receive(pair.right, &message, &err), -ECONNRESET);
+	close_pair(&pair);
+}
+
+static void test_peer_wake__cancels_one_receive(void **state)
+{
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	peer_wake(pair.right);
+	assert_int_equal(receive(pair.right, &message, NULL), -ECANCELED);
+	assert_int_equal(peer_send(pair.left, WIRE_BYE, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(receive(pair.right, &message, NULL), 0);
+	peer_message_free(&message);
+	close_pair(&pair);
+}
+
+static void test_peer_clock__matches_two_ends_of_one_clock(void **state)
+{
+	int64_t offset = INT64_MAX;
+	uint64_t error = 0;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, true);
+	for (int i = 0; i < 10000 && !peer_clock(pair.left, &offset, &error); i++)
+		usleep(1000);
+	assert_true(error > 0);
+	assert_true((uint64_t)llabs(offset) <= error);
+	close_pair(&pair);
+}
+
+static void test_peer_stop__makes_a_blocked_send_fail(void **state)
+{
+	static uint8_t data[WIRE_CHUNK_MAX];
+	struct pair pair;
+	int rc = 0;
+
+	(void)state;
+	/* nobody reads at the other end, so a socket fills up, and the silence ends it */
+	open_pair(&pair, false);
+	for (int i = 0; i < 100 && rc == 0; i++)
+		rc = peer_send(pair.right, WIRE_STATE, data, 16, data, sizeof(data), NULL);
+	assert_true(rc < 0);
+	peer_stop(pair.right);
+	assert_true(peer_send(pair.right, WIRE_BYE, NULL, 0, NULL, 0, NULL) < 0);
+	close_pair(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_peer_receive__messages_come_in_order),
+		cmocka_unit_test(test_peer_receive__an_error_of_the_peer_is_returned),
+		cmocka_unit_test(test_peer_receive__interception_consumes),
+		cmocka_unit_test(test_peer_receive__a_broken_protocol_ends_it),
+		cmocka_unit_test(test_peer_receive__a_sequence_number_that_jumps_ends_it),
+		cmocka_unit_test(test_peer_receive__silence_ends_it),
+		cmocka_unit_test(test_peer_receive__a_heartbeat_keeps_it),
+		cmocka_unit_test(test_peer_receive__closing_is_told_apart),
+		cmocka_unit_test(test_peer_wake__cancels_one_receive),
+		cmocka_unit_test(test_peer_clock__matches_two_ends_of_one_clock),
+		cmocka_unit_test(test_peer_stop__makes_a_blocked_send_fail),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
