@@ -36,8 +36,13 @@ fail() {
 
 clean_up() {
 	local pid
+	[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null
 	for pid in "${pids[@]}"; do
-		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+		for _ in $(seq 50); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.1
+		done
+		kill -KILL "$pid" 2>/dev/null
 	done
 	[ -z "$hosts" ] || rm -rf "$hosts"
 }
@@ -49,7 +54,8 @@ kvm_usable() { "$decant" probe --json 2>/dev/null | grep -q '"usable": *true'; }
 
 run_in_vm() {
 	tools/deps.sh vm || exit 1
-	say "$1: running in a throw-away VM that emulates one (slow, and its times mean nothing)"
+	say "$1: running in a throw-away VM that emulates one. It is slow, so the pause may last up to 5 s there;"
+	say "its times mean nothing, the guest's verdict does."
 	tests/vm/run --build "$build" --memory "${DECANT_DEMO_VM_MEMORY:-3G}" --share "$out" -- \
 		env DECANT_DEMO_INSIDE=1 tools/demo.sh --build "$build" --fabric "$fabric" --memory "$memory" --wss "$wss"
 	exit $?
@@ -90,13 +96,13 @@ fi
 
 names=()
 port=
-rm -f "$report"
+rm -f "$report" "$out"/*.log
 hosts=$(mktemp -d /tmp/decant-demo.XXXXXX) || exit 1
 mkdir -m 700 "$hosts/source" "$hosts/dest"
 
 say "the stress guest: $memory of memory, $wss of it written as fast as it can, 2 vCPUs"
 start run env XDG_RUNTIME_DIR="$hosts/source" "$decant" run --name demo --memory "$memory" --vcpus 2 --guest "stress:wss=$wss"
-wait_for 60 'decant run' guest_runs
+wait_for 120 'decant run' guest_runs
 sleep 2 # let it dirty its memory for a while
 
 target=()
@@ -105,8 +111,10 @@ if [ "$fabric" = tcp ]; then
 	wait_for 30 'decant receive' receiver_listens
 	target=("127.0.0.1:$port")
 fi
-say "decant migrate demo ${target[*]:-} --fabric $fabric"
-on_source migrate demo "${target[@]}" --fabric "$fabric" --report "$report" || fail "the migration failed, see $out"
+migrate=(migrate demo "${target[@]}" --fabric "$fabric" --timeout 300s)
+[ -z "${DECANT_DEMO_INSIDE:-}" ] || migrate+=(--max-downtime 5s)
+say "decant ${migrate[*]}"
+on_source "${migrate[@]}" --report "$report" || fail "the migration failed, see $out"
 
 [ -s "$report" ] || fail "no report in $report"
 verdict=$(value guest_verdict)
