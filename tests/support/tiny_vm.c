@@ -18,12 +18,12 @@
 #define TINY_IDENTITY_MAP 0xfffbc000ull
 #define TINY_CR0 0x11 /* PE, ET */
 
-#define tiny_must(condition)                                                                                  \
-	do {                                                                                                  \
-		if (!(condition)) {                                                                           \
-			fprintf(stderr, "%s:%d: %s: errno %d\n", __func__, __LINE__, #condition, errno);      \
-			abort();                                                                              \
-		}                                                                                             \
+#define tiny_must(condition)                                                                             \
+	do {                                                                                             \
+		if (!(condition)) {                                                                      \
+			fprintf(stderr, "%s:%d: %s: errno %d\n", __func__, __LINE__, #condition, errno); \
+			abort();                                                                         \
+		}                                                                                        \
 	} while (0)
 
 bool tiny_vm_available(void)
@@ -150,7 +150,9 @@ void tiny_vm_free(struct tiny_vm *vm)
 
 void tiny_vm_program(struct tiny_vm *vm, uint32_t vcpu, const void *code, size_t length)
 {
-	struct kvm_segment segment = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1 };
+	struct kvm_segment segment = {
+		.limit = ~0u, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1
+	};
 	struct kvm_regs regs = { .rip = TINY_CODE + vcpu * TINY_CODE_STEP, .rflags = 2 };
 	struct kvm_mp_state mp_state = { .mp_state = KVM_MP_STATE_RUNNABLE };
 	struct kvm_sregs sregs;
@@ -190,6 +192,10 @@ void tiny_vm_run(struct tiny_vm *vm, uint32_t vcpu)
 		continue;
 	tiny_must(vm->vcpu[vcpu].ended == KVM_EXIT_IO);
 	tiny_must(vm->vcpu[vcpu].run->io.port == TINY_PORT);
+	/* only the next entry completes the access: until then the vCPU stands before it */
+	vm->vcpu[vcpu].run->immediate_exit = 1;
+	tiny_must(ioctl(vm->vcpu[vcpu].fd, KVM_RUN, 0ul) < 0 && errno == EINTR);
+	vm->vcpu[vcpu].run->immediate_exit = 0;
 }
 
 static void *tiny_thread(void *opaque)

@@ -17,6 +17,10 @@
  *
  * A KVM may run guests on the host's bare TSC and ignore the offset that it lets one set. Then the guest's TSC is right only
  * by luck; it is refused if it would run backwards, and said if it jumps ahead.
+ *
+ * On a host whose own TSC is unstable KVM sets each vCPU's offset anew whenever it loads the vCPU, so that the guest goes on where
+ * it left, and lets it catch up with real time when it enters. What can be read then is the value of the last exit, for
+ * each vCPU its own; the newest is taken for all. Offsets are set in the same way, and KVM catches up from there.
  */
 #include "kvm/clock_state.h"
 
@@ -95,10 +99,20 @@ static int tsc_offset(int vcpu_fd, unsigned long request, uint64_t *offset)
 	return kvm_ioctl(vcpu_fd, request, &attr);
 }
 
+bool kvm_tsc_drifts(int vcpu_fd)
+{
+	uint64_t first, second;
+
+	return tsc_offset(vcpu_fd, KVM_GET_DEVICE_ATTR, &first) == 0 &&
+	       tsc_offset(vcpu_fd, KVM_GET_DEVICE_ATTR, &second) == 0 && first != second;
+}
+
 bool kvm_tsc_offset_works(int vcpu_fd)
 {
 	uint64_t old, now, other;
 
+	if (kvm_tsc_drifts(vcpu_fd))
+		return true;
 	if (tsc_offset(vcpu_fd, KVM_GET_DEVICE_ATTR, &old) < 0)
 		return false;
 	other = old ^ 0x1000;
@@ -127,7 +141,7 @@ static int tsc_unshifted(const struct kvm_vcpu *vcpu, const struct clock_tie *ti
 	if (r <= 0)
 		return r < 0 ? r : -EOPNOTSUPP;
 	value -= offset;
-	if (value - before <= after - before)
+	if (value - before <= after - before || kvm_tsc_drifts(vcpu->fd))
 		*tsc = tie->tsc;
 	else
 		*tsc = value - clock_ticks(clock_now_ns() - tie->after_ns, vcpu->tsc_khz);
@@ -146,15 +160,33 @@ static int tsc_read_msr(const struct kvm_vcpu *vcpu, const struct clock_tie *tie
 	return 0;
 }
 
-static int tsc_capture(struct decant_kvm *kvm, const struct clock_tie *tie, struct decant_error *err)
+/* On a host whose TSC is unstable: the newest value that any vCPU has seen, for all. */
+static int tsc_capture_newest(struct decant_kvm *kvm)
 {
-	uint64_t unshifted = 0;
-	bool attr = kvm->vcpu_count > 0 && tsc_unshifted(kvm->vcpus[0], tie, &unshifted) == 0;
+	uint64_t newest = 0;
 
 	for (uint32_t i = 0; i < kvm->vcpu_count; i++) {
+		uint64_t value = 0;
+		int r = kvm_msr_get(kvm->vcpus[i]->fd, MSR_TSC, &value);
+
+		if (r <= 0)
+			return r < 0 ? r : -EOPNOTSUPP;
+		newest = value > newest ? value : newest;
+	}
+	for (uint32_t i = 0; i < kvm->vcpu_count; i++)
+		kvm->vcpus[i]->tsc = newest;
+	return 0;
+}
+
+static int tsc_capture_each(struct decant_kvm *kvm, const struct clock_tie *tie)
+{
+	uint64_t unshifted = 0;
+	bool attr = tsc_unshifted(kvm->vcpus[0], tie, &unshifted) == 0;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < kvm->vcpu_count; i++) {
 		struct kvm_vcpu *vcpu = kvm->vcpus[i];
-		uint64_t offset;
-		int r;
+		uint64_t offset = 0;
 
 		if (attr) {
 			r = tsc_offset(vcpu->fd, KVM_GET_DEVICE_ATTR, &offset);
@@ -162,10 +194,17 @@ static int tsc_capture(struct decant_kvm *kvm, const struct clock_tie *tie, stru
 		} else {
 			r = tsc_read_msr(vcpu, tie, &vcpu->tsc);
 		}
-		if (r < 0)
-			return decant_error_set(err, r, "vCPU %u: read the TSC: %s", i, strerror(-r));
 	}
-	return 0;
+	return r;
+}
+
+static int tsc_capture(struct decant_kvm *kvm, const struct clock_tie *tie, struct decant_error *err)
+{
+	int r = 0;
+
+	if (kvm->vcpu_count > 0)
+		r = kvm_tsc_drifts(kvm->vcpus[0]->fd) ? tsc_capture_newest(kvm) : tsc_capture_each(kvm, tie);
+	return r < 0 ? decant_error_set(err, r, "read the vCPUs' TSC: %s", strerror(-r)) : 0;
 }
 
 /* kvmclock at the instant of @tie */
@@ -261,9 +300,7 @@ int kvm_clock_state_check(struct decant_kvm *kvm, struct decant_error *err)
 					"vCPU %u: this host's KVM gives guests the host's own TSC, which is %llu ms "
 					"behind the guest's: it would see time run backwards",
 					i,
-					(unsigned long long)(clock_ns_of_ticks((int64_t)(vcpu->tsc - now),
-									       vcpu->tsc_khz) /
-							     (int64_t)NSEC_PER_MSEC));
+					(unsigned long long)((vcpu->tsc - now) / vcpu->tsc_khz));
 	}
 	return 0;
 }
@@ -297,7 +334,7 @@ static int tsc_set_offset(const struct decant_kvm *kvm, const struct kvm_vcpu *v
 
 	if (r == 0)
 		r = tsc_offset(vcpu->fd, KVM_GET_DEVICE_ATTR, &now);
-	if (r == 0 && now != offset)
+	if (r == 0 && now != offset && !kvm_tsc_drifts(vcpu->fd))
 		tsc_say_jump(kvm, vcpu, (int64_t)(now - offset));
 	return r;
 }

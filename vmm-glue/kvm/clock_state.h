@@ -18,6 +18,9 @@ int kvm_clock_state_check(struct decant_kvm *kvm, struct decant_error *err);
 bool kvm_tsc_offset_works(int vcpu_fd);
 
 
+/* kvm_tsc_drifts() -- is the offset another one each time it is read: a host whose own TSC is unstable */
+bool kvm_tsc_drifts(int vcpu_fd);
+
 /* kvm_clock_start() -- set both to what was captured plus the time since then */
 int kvm_clock_start(struct decant_kvm *kvm, const struct decant_handover *handover, struct decant_error *err);
 

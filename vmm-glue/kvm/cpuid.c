@@ -248,6 +248,13 @@ static bool cpuid_is_kvm(const struct kvm_cpuid2 *cpuid)
 	return memcmp(&signature, "KVMK", sizeof(signature)) == 0;
 }
 
+bool kvm_cpuid_is_hyperv(const struct kvm_cpuid2 *cpuid)
+{
+	uint32_t interface = cpuid_register(cpuid, LEAF_KVM_FEATURES, 0, CPUID_EAX);
+
+	return memcmp(&interface, "Hv#1", sizeof(interface)) == 0;
+}
+
 static int cpuid_check_features(const struct kvm_cpuid2 *guest, const struct kvm_cpuid2 *host,
 				struct decant_error *err)
 {

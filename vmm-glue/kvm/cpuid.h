@@ -28,4 +28,7 @@ int kvm_cpuid_offer(int kvm_fd, struct kvm_vcpu *vcpu, struct kvm_cpuid2 **cpuid
 int kvm_cpuid_check(const struct kvm_cpuid2 *guest, const struct kvm_cpuid2 *host, bool tsc_deadline,
 		    struct decant_error *err);
 
+/* kvm_cpuid_is_hyperv() -- is the guest told that it runs on a Hyper-V */
+bool kvm_cpuid_is_hyperv(const struct kvm_cpuid2 *cpuid);
+
 #endif

@@ -5,9 +5,13 @@
  * KVM names those it emulates (KVM_GET_MSR_INDEX_LIST), but leaves out MTRRs and machine check banks, which a guest
  * does set. IA32_TSC is in no list here: it is a clock. IA32_TSC_DEADLINE is a timer. The old numbers of the two kvmclock
  * MSRs are other names for the new ones, and writing them last would make KVM believe in a guest that knows only those.
+ *
+ * Hyper-V's MSRs belong to a state only if the guest is told that there is a Hyper-V. Of these the reference counter follows from
+ * kvmclock, and the time that a vCPU has run goes on while its thread does anything: it is set and not compared.
  */
 #include "kvm/msr.h"
 
+#include "kvm/cpuid.h"
 #include "util/cleanup.h"
 
 #include <stdlib.h>
@@ -17,6 +21,11 @@
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12u
 #define MSR_KVM_WALL_CLOCK 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01u
+
+#define MSR_HYPERV_FIRST 0x40000000u
+#define MSR_HYPERV_LAST 0x4000ffffu
+#define MSR_HYPERV_VP_RUNTIME 0x40000010u
+#define MSR_HYPERV_TIME_REF_COUNT 0x40000020u
 
 #define MSRS_PER_CALL 64u
 
@@ -77,6 +86,7 @@ static bool msr_left_out(const struct kvm_msr_list *list, uint32_t index)
 	switch (index) {
 	case MSR_TSC:
 	case MSR_TSC_DEADLINE:
+	case MSR_HYPERV_TIME_REF_COUNT:
 		return true;
 	case MSR_KVM_WALL_CLOCK_OLD:
 		return msr_listed(list, MSR_KVM_WALL_CLOCK);
@@ -173,11 +183,17 @@ int kvm_msr_reset_read(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, struct dec
 	return 0;
 }
 
+static bool msr_belongs(uint32_t index, bool hyperv)
+{
+	return hyperv || index < MSR_HYPERV_FIRST || index > MSR_HYPERV_LAST;
+}
+
 int kvm_msr_values(const struct decant_kvm *kvm, const struct kvm_vcpu *vcpu, struct kvm_msr_value *values,
 		   struct decant_error *err)
 {
 	DECANT_AUTO_FREE bool *readable = calloc(kvm->msr_count, sizeof(*readable));
 	DECANT_AUTO_FREE uint64_t *read = calloc(kvm->msr_count, sizeof(*read));
+	bool hyperv = kvm_cpuid_is_hyperv(vcpu->cpuid);
 	int count = 0;
 	int r;
 
@@ -187,7 +203,7 @@ int kvm_msr_values(const struct decant_kvm *kvm, const struct kvm_vcpu *vcpu, st
 	if (r < 0)
 		return decant_error_set(err, r, "vCPU %u: KVM_GET_MSRS: %s", vcpu->index, strerror(-r));
 	for (uint32_t i = 0; i < kvm->msr_count; i++) {
-		if (!readable[i])
+		if (!readable[i] || !msr_belongs(kvm->msrs[i], hyperv))
 			continue;
 		values[count++] = (struct kvm_msr_value){
 			.index = kvm->msrs[i],
@@ -254,7 +270,7 @@ int kvm_msr_load(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values
 	if (r < 0)
 		return decant_error_set(err, r, "vCPU %u: KVM_GET_MSRS: %s", vcpu->index, strerror(-r));
 	for (uint32_t i = 0; i < count; i++) {
-		if (readable[i] && now[i] == values[i].value)
+		if (readable[i] && (now[i] == values[i].value || msrs[i] == MSR_HYPERV_VP_RUNTIME))
 			continue;
 		r = msr_refuse(vcpu, &values[i], err);
 		if (r < 0)

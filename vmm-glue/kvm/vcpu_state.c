@@ -12,6 +12,7 @@
  */
 #include "kvm/vcpu_state.h"
 
+#include "kvm/cpuid.h"
 #include "kvm/msr.h"
 #include "util/cleanup.h"
 
@@ -401,7 +402,10 @@ int kvm_vcpu_state_save(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, struct de
 
 	if (r < 0)
 		return decant_error_set(err, r, "vCPU %u: KVM_GET_MP_STATE: %s", vcpu->index, strerror(-r));
-	r = vcpu_refuse_nested(kvm, vcpu, err);
+	if (vcpu->cpuid->nent == 0)
+		r = kvm_cpuid_read(vcpu, err);
+	if (r >= 0)
+		r = vcpu_refuse_nested(kvm, vcpu, err);
 	for (size_t i = 0; r >= 0 && i < VCPU_RECORDS; i++) {
 		const struct vcpu_record *record = &vcpu_records[i];
 

@@ -105,9 +105,10 @@ static void way_start_clean(struct way *way)
 	assert_int_equal(bitmap_count(way->bitmap, 0, PAGES), 0);
 }
 
+/* Above the code: a KVM may map a page that is only fetched from as writable, and counts it as dirty then. */
 static void assert_only_pages(const uint64_t *bitmap, uint64_t first, uint64_t count)
 {
-	assert_int_equal(bitmap_count(bitmap, 0, PAGES), count);
+	assert_int_equal(bitmap_count(bitmap, FIRST_PAGE, PAGES - FIRST_PAGE), count);
 	assert_int_equal(bitmap_count(bitmap, first, count), count);
 }
 
@@ -123,7 +124,7 @@ static void test_dirty_fetch__gives_exactly_the_written_pages(void **state)
 	assert_only_pages(way->bitmap, 100, 37);
 
 	way_fetch_and_clear(way);
-	assert_int_equal(bitmap_count(way->bitmap, 0, PAGES), 0);
+	assert_only_pages(way->bitmap, 100, 0);
 }
 
 static void test_dirty_fetch__two_vcpus(void **state)
@@ -138,7 +139,7 @@ static void test_dirty_fetch__two_vcpus(void **state)
 
 	way_fetch_and_clear(way);
 
-	assert_int_equal(bitmap_count(way->bitmap, 0, PAGES), 8);
+	assert_int_equal(bitmap_count(way->bitmap, FIRST_PAGE, PAGES - FIRST_PAGE), 8);
 	assert_int_equal(bitmap_count(way->bitmap, 100, 3), 3);
 	assert_int_equal(bitmap_count(way->bitmap, 200, 5), 5);
 }
@@ -234,11 +235,11 @@ static void way_assert_copied(const struct way *way, const uint32_t *copy)
 		assert_int_equal(copy[p], way_word(way, p));
 }
 
-static void way_start_sweeping(struct way *way)
+static void way_start_sweeping(struct way *way, uint32_t pages)
 {
 	uint8_t code[TINY_CODE_MAX];
 
-	tiny_vm_program(way->vm, 0, code, tiny_code_sweep(code, FIRST_PAGE * DECANT_PAGE_SIZE, HOT_PAGES, 1));
+	tiny_vm_program(way->vm, 0, code, tiny_code_sweep(code, FIRST_PAGE * DECANT_PAGE_SIZE, pages, 1));
 	tiny_vm_start(way->vm, 0);
 }
 
@@ -262,7 +263,7 @@ static void test_dirty_fetch__loses_nothing_while_the_guest_writes(void **state)
 	struct way *way = *state;
 	uint32_t *copy = calloc(PAGES, sizeof(*copy));
 
-	way_start_sweeping(way);
+	way_start_sweeping(way, HOT_PAGES);
 	assert_int_equal(decant_kvm_dirty_start(way->vm->kvm, NULL), 0);
 	way_copy_all(way, copy);
 	for (int pause = 0; pause < PAUSES; pause++) {
@@ -303,7 +304,7 @@ static void test_dirty_clear__in_pieces_while_the_guest_writes(void **state)
 	uint64_t reported = 0;
 	bool last = false;
 
-	way_start_sweeping(way);
+	way_start_sweeping(way, HOT_PAGES);
 	assert_int_equal(decant_kvm_dirty_start(way->vm->kvm, NULL), 0);
 	way_copy_all(way, copy);
 	for (;;) {
@@ -377,7 +378,7 @@ static void test_ring_full__nothing_is_lost(void **state)
 	way_fetch(way);
 
 	assert_true(way->vm->vcpu[0].rings_full > 0);
-	assert_int_equal(bitmap_count(way->bitmap, 0, PAGES), 5300);
+	assert_int_equal(bitmap_count(way->bitmap, FIRST_PAGE, PAGES - FIRST_PAGE), 5300);
 	assert_int_equal(bitmap_count(way->bitmap, 100, 5000), 5000);
 	assert_int_equal(bitmap_count(way->bitmap, 5150, 300), 300);
 }
@@ -415,7 +416,7 @@ static void way_provoke_overrun(struct way *way)
 	uint64_t deadline = clock_deadline_ns(PATIENCE_NS);
 
 	way->vm->kvm->ring_keep_ns = CLOCK_NEVER;
-	way_start_sweeping(way);
+	way_start_sweeping(way, SMALL_RING * 3 / 2);
 	assert_int_equal(decant_kvm_dirty_start(way->vm->kvm, NULL), 0);
 	while (__atomic_load_n(&way->vm->vcpu[0].rings_full, __ATOMIC_RELAXED) == 0 && clock_now_ns() < deadline)
 		usleep(1000);
@@ -425,7 +426,7 @@ static void test_dirty_ring__run_over_is_told_and_the_guest_goes_on(void **state
 {
 	struct way *way = *state;
 	struct decant_error err = DECANT_ERROR_INIT;
-	uint64_t deadline = clock_deadline_ns(PATIENCE_NS);
+	uint64_t deadline;
 	uint32_t seen;
 	int r;
 
@@ -433,12 +434,13 @@ static void test_dirty_ring__run_over_is_told_and_the_guest_goes_on(void **state
 	r = decant_kvm_dirty_fetch(way->vm->kvm, 0, way->bitmap, PAGES, &err);
 	decant_kvm_dirty_stop(way->vm->kvm);
 	if (r == 0) { /* this KVM keeps to its reserve */
-		assert_int_equal(bitmap_count(way->bitmap, FIRST_PAGE, HOT_PAGES), HOT_PAGES);
+		assert_true(bitmap_count(way->bitmap, FIRST_PAGE, SMALL_RING * 3 / 2) > SMALL_RING / 2);
 	} else {
 		assert_int_equal(r, -EOVERFLOW);
 		assert_non_null(strstr(err.msg, "dirty log"));
 		assert_int_equal(decant_kvm_dirty_start(way->vm->kvm, NULL), -EOVERFLOW);
 	}
+	deadline = clock_deadline_ns(PATIENCE_NS);
 	seen = way_word(way, FIRST_PAGE);
 	while (way_word(way, FIRST_PAGE) == seen && clock_now_ns() < deadline)
 		usleep(1000);
