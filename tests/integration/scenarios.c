@@ -15,10 +15,12 @@
 struct scenario {
 	const char *name;
 	void (*run)(struct rig *rig);
+	const char *only; /* this fabric; NULL: all */
 };
 
-#define SCENARIO_ROW(name) { #name, scenario_##name },
-static const struct scenario scenarios[] = { SCENARIOS(SCENARIO_ROW) };
+#define SCENARIO_ROW(name) { #name, scenario_##name, NULL },
+#define SCENARIO_LOOP_ROW(name) { #name, scenario_##name, "loop" },
+static const struct scenario scenarios[] = { SCENARIOS(SCENARIO_ROW) SCENARIOS_LOOP(SCENARIO_LOOP_ROW) };
 
 static const char *const fabrics[] = { "loop", "tcp" };
 
@@ -60,6 +62,11 @@ static int tear_down(void **state)
 	return 0;
 }
 
+static bool is_wanted(const char *wanted, const char *name)
+{
+	return wanted == NULL || strcmp(wanted, name) == 0;
+}
+
 static size_t select_tests(struct scenario_case *cases, struct CMUnitTest *tests, const char *fabric,
 			   const char *name)
 {
@@ -69,8 +76,8 @@ static size_t select_tests(struct scenario_case *cases, struct CMUnitTest *tests
 		for (size_t s = 0; s < SCENARIO_COUNT; s++) {
 			struct scenario_case *test = &cases[count];
 
-			if ((fabric != NULL && strcmp(fabric, fabrics[f]) != 0) ||
-			    (name != NULL && strcmp(name, scenarios[s].name) != 0))
+			if (!is_wanted(fabric, fabrics[f]) || !is_wanted(name, scenarios[s].name) ||
+			    !is_wanted(scenarios[s].only, fabrics[f]))
 				continue;
 			test->fabric = fabrics[f];
 			test->scenario = &scenarios[s];

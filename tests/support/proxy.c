@@ -71,9 +71,10 @@ static bool send_all(int fd, const void *bytes, size_t length)
 	return true;
 }
 
+/* To receive nothing would wait for something. */
 static bool receive_all(int fd, void *bytes, size_t length)
 {
-	return recv(fd, bytes, length, MSG_WAITALL) == (ssize_t)length;
+	return length == 0 || recv(fd, bytes, length, MSG_WAITALL) == (ssize_t)length;
 }
 
 /* What to do with a message of this type; waits here while it is held. */

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-2-Clause
+scenarios_srcs := \
+	tests/integration/rig.c \
+	tests/integration/scenario_failover.c \
+	tests/integration/scenario_feeder.c \
+	tests/integration/scenario_handover.c \
+	tests/integration/scenario_limit.c \
+	tests/integration/scenario_move.c \
+	tests/integration/scenario_refuse.c \
+	tests/integration/scenario_sparse.c \
+	tests/integration/scenarios.c \
+	tests/support/hugepages.c \
+	tests/support/proxy.c \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c
+
+# One program per fabric, so that they run side by side.
+integration_tests += scenarios_loop
+scenarios_loop_srcs := $(scenarios_srcs)
+scenarios_loop_args := loop
+scenarios_loop_timeout := 600
+
+integration_tests += scenarios_tcp
+scenarios_tcp_srcs := $(scenarios_srcs)
+scenarios_tcp_args := tcp
+scenarios_tcp_timeout := 600
