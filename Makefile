@@ -59,6 +59,10 @@ warnings := \
 	-Wwrite-strings \
 	-Wundef \
 	-Wvla
+# KVM's own structs end in an array without a length, and are meant to be followed by it
+ifneq ($(findstring clang,$(CC)),)
+warnings += -Wno-gnu-variable-sized-type-not-at-end
+endif
 ifeq ($(WERROR),1)
 warnings += -Werror
 endif

@@ -7,6 +7,7 @@
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone
 #   no_sanitize_tests, no_tsan_tests  names left out under all sanitizers, or under TSan
+#   vm_tests                        names that make check runs once more in the VM of tests/vm/run, whose KVM can do more or less
 #   <name>_timeout                  seconds, 120 unless told
 #   <name>_args                     arguments; one test per line of <name>_cases if that is given
 
@@ -33,7 +34,7 @@ $(fuzz_programs):
 
 # What run-tests.py needs to know of each test: name|suite|timeout|flags|command
 list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests)),heavy) $(if $(filter \
-	$(1),$(no_sanitize_tests)),no-sanitize) $(if $(filter $(1),$(no_tsan_tests)),no-tsan)|$(3) $($(1)_args)
+	$(1),$(no_sanitize_tests)),no-sanitize) $(if $(filter $(1),$(no_tsan_tests)),no-tsan) $(if $(filter $(1),$(vm_tests)),vm)|$(3) $($(1)_args)
 list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
 	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
 	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
@@ -69,7 +70,7 @@ deps:
 	@tools/deps.sh build
 fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
 check: ## all that must hold before a change is taken; 20 minutes on 2 cores
-	@tools/deps.sh build check
+	@tools/deps.sh build check vm
 	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)'
 check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
 	@tools/deps.sh build check

@@ -235,11 +235,13 @@ def main():
     parser.add_argument("--san", default="")
     parser.add_argument("--suite", action="append", help="unit, integration, script; all unless given")
     parser.add_argument("--only", default="", help="a regular expression that the program's name must match")
+    parser.add_argument("--flag", default="", help="only tests that have this flag")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", help="where to write the list of results")
     options = parser.parse_args()
     tests = [test for test in read_list(options.list)
-             if (not options.suite or test.suite in options.suite) and re.search(options.only, test.name)]
+             if (not options.suite or test.suite in options.suite) and re.search(options.only, test.name)
+             and (not options.flag or options.flag in test.flags)]
     rows = run_all(tests, options)
     path = options.results or os.path.join(options.build, "tests", "results-" + "-".join(options.suite or ["all"]) + ".json")
     with open(path, "w", encoding="utf-8") as out:

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Hosts differ in what their KVM can do: these are run on the VM's, too.
+vm_tests += \
+	test_kvm_clock \
+	test_kvm_dirty \
+	test_kvm_probe \
+	test_kvm_shape \
+	test_kvm_state
