@@ -11,9 +11,9 @@
 #include <stdint.h>
 
 #define TINY_VCPUS_MAX 4
-#define TINY_CODE 0x1000u      /* vCPU i starts at TINY_CODE + i * TINY_CODE_STEP */
+#define TINY_CODE 0x1000u /* vCPU i starts at TINY_CODE + i * TINY_CODE_STEP */
 #define TINY_CODE_STEP 0x100u
-#define TINY_PORT 0x10         /* the guest writes here when it has done its work */
+#define TINY_PORT 0x10 /* the guest writes here when it has done its work */
 
 struct tiny_vm_opts {
 	uint32_t vcpus;

@@ -222,8 +222,8 @@ static int kvmclock_capture(struct decant_kvm *kvm, const struct clock_tie *tie,
 		if (r < 0)
 			return decant_error_set(err, r, "KVM_GET_CLOCK: %s", strerror(-r));
 		if ((data.flags & KVM_CLOCK_HOST_TSC) && kvm->host_tsc_khz != 0) {
-			*ns = data.clock - (uint64_t)clock_ns_of_ticks((int64_t)(data.host_tsc - tie->tsc),
-								       kvm->host_tsc_khz);
+			*ns = data.clock -
+			      (uint64_t)clock_ns_of_ticks((int64_t)(data.host_tsc - tie->tsc), kvm->host_tsc_khz);
 			return 0;
 		}
 		if (after - before >= narrowest)
@@ -299,8 +299,7 @@ int kvm_clock_state_check(struct decant_kvm *kvm, struct decant_error *err)
 		return decant_error_set(err, -EOPNOTSUPP,
 					"vCPU %u: this host's KVM gives guests the host's own TSC, which is %llu ms "
 					"behind the guest's: it would see time run backwards",
-					i,
-					(unsigned long long)((vcpu->tsc - now) / vcpu->tsc_khz));
+					i, (unsigned long long)((vcpu->tsc - now) / vcpu->tsc_khz));
 	}
 	return 0;
 }
@@ -311,9 +310,10 @@ static void tsc_say_jump(const struct decant_kvm *kvm, const struct kvm_vcpu *vc
 
 	if (ns < (int64_t)TSC_JUMP_NS && ns > -(int64_t)TSC_JUMP_NS)
 		return;
-	log_warning(&kvm->log,
-		    "kvm: vCPU %u: this host's KVM ignores TSC offsets: the guest's TSC jumps %s by %lld ms more than the pause",
-		    vcpu->index, ns > 0 ? "ahead" : "back", (long long)((ns > 0 ? ns : -ns) / (int64_t)NSEC_PER_MSEC));
+	log_warning(
+		&kvm->log,
+		"kvm: vCPU %u: this host's KVM ignores TSC offsets: the guest's TSC jumps %s by %lld ms more than the pause",
+		vcpu->index, ns > 0 ? "ahead" : "back", (long long)((ns > 0 ? ns : -ns) / (int64_t)NSEC_PER_MSEC));
 }
 
 /* @target at the instant of @tie */

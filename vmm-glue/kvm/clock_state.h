@@ -17,7 +17,6 @@ int kvm_clock_state_check(struct decant_kvm *kvm, struct decant_error *err);
 /* kvm_tsc_offset_works() -- does this KVM do what the TSC offset of a vCPU says; the vCPU must not run */
 bool kvm_tsc_offset_works(int vcpu_fd);
 
-
 /* kvm_tsc_drifts() -- is the offset another one each time it is read: a host whose own TSC is unstable */
 bool kvm_tsc_drifts(int vcpu_fd);
 

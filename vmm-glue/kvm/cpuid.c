@@ -27,7 +27,12 @@
 
 #define FEATURES_ECX_TSC_DEADLINE (1u << 24)
 
-enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+enum cpuid_register {
+	CPUID_EAX,
+	CPUID_EBX,
+	CPUID_ECX,
+	CPUID_EDX
+};
 
 struct cpuid_feature_register {
 	uint32_t function;
@@ -58,7 +63,8 @@ static const struct cpuid_feature_register cpuid_feature_registers[] = {
 	{ 0x7, 0, CPUID_EDX, 0,
 	  "4:fsrm 8:avx512_vp2intersect 10:md_clear 14:serialize 16:tsxldtrk 20:ibt 22:amx_bf16 23:avx512_fp16 "
 	  "24:amx_tile 25:amx_int8 26:ibrs 27:stibp 28:flush_l1d 29:arch_capabilities 31:ssbd " },
-	{ 0x7, 1, CPUID_EAX, 0, "4:avx_vnni 5:avx512_bf16 10:fzrm 11:fsrs 12:fsrc 21:amx_fp16 23:avx_ifma 26:lam " },
+	{ 0x7, 1, CPUID_EAX, 0,
+	  "4:avx_vnni 5:avx512_bf16 10:fzrm 11:fsrs 12:fsrc 21:amx_fp16 23:avx_ifma 26:lam " },
 	{ 0x7, 1, CPUID_EBX, 0, "" },
 	{ 0x7, 1, CPUID_ECX, 0, "" },
 	{ 0x7, 1, CPUID_EDX, 0, "4:avx_vnni_int8 5:avx_ne_convert 14:prefetchiti " },
@@ -73,7 +79,8 @@ static const struct cpuid_feature_register cpuid_feature_registers[] = {
 	{ LEAF_EXTENDED_FEATURES, 0, CPUID_EDX, 0,
 	  "11:syscall 20:nx 22:mmxext 25:fxsr_opt 26:pdpe1gb 27:rdtscp 29:lm " },
 	{ 0x80000007, 0, CPUID_EDX, 0, "8:constant_tsc " },
-	{ LEAF_ADDRESS_SIZES, 0, CPUID_EBX, 0, "0:clzero 2:xsaveerptr 9:wbnoinvd 12:ibpb 14:ibrs 15:stibp 24:ssbd " },
+	{ LEAF_ADDRESS_SIZES, 0, CPUID_EBX, 0,
+	  "0:clzero 2:xsaveerptr 9:wbnoinvd 12:ibpb 14:ibrs 15:stibp 24:ssbd " },
 	{ 0x8000000a, 0, CPUID_EDX, 0, "0:npt 1:lbrv 3:nrip_save 4:tsc_scale " },
 	{ 0x80000021, 0, CPUID_EAX, 0, "" },
 };
@@ -235,10 +242,11 @@ static int cpuid_refuse(const struct cpuid_feature_register *where, uint32_t lac
 			break;
 		used += (size_t)n;
 	}
-	return decant_error_set(err, -EOPNOTSUPP,
-				"CPUID leaf 0x%x.%u %s: the guest has bits 0x%x that this host lacks: bit %s; start the guest "
-				"with a CPU model that both hosts have",
-				where->function, where->index, cpuid_register_names[where->reg], lacking, text);
+	return decant_error_set(
+		err, -EOPNOTSUPP,
+		"CPUID leaf 0x%x.%u %s: the guest has bits 0x%x that this host lacks: bit %s; start the guest "
+		"with a CPU model that both hosts have",
+		where->function, where->index, cpuid_register_names[where->reg], lacking, text);
 }
 
 static bool cpuid_is_kvm(const struct kvm_cpuid2 *cpuid)
@@ -299,9 +307,10 @@ static int cpuid_check_addresses(const struct kvm_cpuid2 *guest, const struct kv
 	uint32_t have = cpuid_register(host, LEAF_ADDRESS_SIZES, 0, CPUID_EAX) & 0xff;
 
 	if (want > have)
-		return decant_error_set(err, -EOPNOTSUPP,
-					"CPUID leaf 0x%x.0 EAX: the guest has physical addresses of %u bits, this host of %u",
-					LEAF_ADDRESS_SIZES, want, have);
+		return decant_error_set(
+			err, -EOPNOTSUPP,
+			"CPUID leaf 0x%x.0 EAX: the guest has physical addresses of %u bits, this host of %u",
+			LEAF_ADDRESS_SIZES, want, have);
 	return 0;
 }
 

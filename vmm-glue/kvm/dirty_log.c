@@ -26,12 +26,14 @@ int kvm_dirty_log_new(struct decant_kvm *kvm, struct decant_error *err)
 
 	enable.args[0] = (uint64_t)kvm_extension(kvm->vm_fd, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) & wanted;
 	if (!(enable.args[0] & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)) {
-		log_notice(&kvm->log, "kvm: no manual dirty log protection here: a harvest protects all pages at once");
+		log_notice(&kvm->log,
+			   "kvm: no manual dirty log protection here: a harvest protects all pages at once");
 		return 0;
 	}
 	r = kvm_ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &enable);
 	if (r < 0)
-		return decant_error_set(err, r, "KVM_ENABLE_CAP: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: %s", strerror(-r));
+		return decant_error_set(err, r, "KVM_ENABLE_CAP: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: %s",
+					strerror(-r));
 	kvm->manual_protect = true;
 	kvm->initially_all_set = (enable.args[0] & KVM_DIRTY_LOG_INITIALLY_SET) != 0;
 	return 0;
@@ -42,8 +44,7 @@ static int dirty_log_start(struct decant_kvm *kvm, struct decant_error *err)
 	return kvm_memslot_log_all(kvm, true, err);
 }
 
-static int dirty_log_fetch(struct decant_kvm *kvm, uint32_t region, uint64_t *bitmap,
-			   struct decant_error *err)
+static int dirty_log_fetch(struct decant_kvm *kvm, uint32_t region, uint64_t *bitmap, struct decant_error *err)
 {
 	struct kvm_memslot *slot = &kvm->slots[region];
 	struct kvm_dirty_log log = { .slot = region, .dirty_bitmap = slot->harvest };

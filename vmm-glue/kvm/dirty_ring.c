@@ -67,8 +67,9 @@ int kvm_dirty_ring_new(struct decant_kvm *kvm, uint32_t entries, struct decant_e
 		most = kvm_extension(kvm->vm_fd, KVM_CAP_DIRTY_LOG_RING);
 	}
 	if (most <= 0)
-		return decant_error_set(err, -EOPNOTSUPP,
-					"dirty ring: this host's KVM has no KVM_CAP_DIRTY_LOG_RING; use the dirty log");
+		return decant_error_set(
+			err, -EOPNOTSUPP,
+			"dirty ring: this host's KVM has no KVM_CAP_DIRTY_LOG_RING; use the dirty log");
 	r = dirty_ring_entries(entries, (uint32_t)most / sizeof(struct kvm_dirty_gfn), &kvm->ring_entries, err);
 	if (r < 0)
 		return r;
@@ -180,15 +181,17 @@ static int dirty_ring_collect_all(struct decant_kvm *kvm, struct decant_error *e
 
 static int dirty_ring_broken(struct decant_error *err)
 {
-	return decant_error_set(err, -EOVERFLOW,
-				"dirty ring: this host's KVM ran over a ring, so writes went unnoticed; run the VM with the "
-				"dirty log");
+	return decant_error_set(
+		err, -EOVERFLOW,
+		"dirty ring: this host's KVM ran over a ring, so writes went unnoticed; run the VM with the "
+		"dirty log");
 }
 
 /* Called with ring_lock. With the logging off nothing is pushed any more: what is flagged anywhere can be given back. */
 static void dirty_ring_give_up(struct decant_kvm *kvm)
 {
-	log_err(&kvm->log, "kvm: this host's KVM ran over a dirty ring: tracking ends; run the VM with the dirty log");
+	log_err(&kvm->log,
+		"kvm: this host's KVM ran over a dirty ring: tracking ends; run the VM with the dirty log");
 	kvm->ring_logging = false;
 	if (kvm_memslot_log_all(kvm, false, NULL) < 0)
 		return;
@@ -295,8 +298,7 @@ static int dirty_ring_start(struct decant_kvm *kvm, struct decant_error *err)
 	return r;
 }
 
-static int dirty_ring_fetch(struct decant_kvm *kvm, uint32_t region, uint64_t *bitmap,
-			    struct decant_error *err)
+static int dirty_ring_fetch(struct decant_kvm *kvm, uint32_t region, uint64_t *bitmap, struct decant_error *err)
 {
 	struct kvm_memslot *slot = &kvm->slots[region];
 	DECANT_AUTO_UNLOCK(&kvm->ring_lock);

@@ -60,8 +60,7 @@ uint32_t kvm_irqchip_shape(const struct decant_kvm *kvm)
 	return (irqchip_get(kvm, KVM_IRQCHIP_IOAPIC, &chip) == 1 ? 1u : 0u) | (pit_get(kvm, &pit) == 1 ? 2u : 0u);
 }
 
-int kvm_irqchip_state_save(struct decant_kvm *kvm, struct decant_state_writer *state,
-			   struct decant_error *err)
+int kvm_irqchip_state_save(struct decant_kvm *kvm, struct decant_state_writer *state, struct decant_error *err)
 {
 	struct kvm_pit_state2 pit;
 	int r;
@@ -124,8 +123,7 @@ static int pit_load(struct decant_kvm *kvm, struct decant_state_reader *state, s
 	return r < 0 ? irqchip_refused("KVM_SET_PIT2", "PIT", r, err) : 0;
 }
 
-int kvm_irqchip_state_load(struct decant_kvm *kvm, struct decant_state_reader *state,
-			   struct decant_error *err)
+int kvm_irqchip_state_load(struct decant_kvm *kvm, struct decant_state_reader *state, struct decant_error *err)
 {
 	int r = pit_load(kvm, state, err);
 
@@ -148,8 +146,7 @@ static int irqchip_differs(const char *what, struct decant_error *err)
 	return decant_error_set(err, -EOPNOTSUPP, "%s: this host's KVM makes something else of the guest's", what);
 }
 
-int kvm_irqchip_state_check(struct decant_kvm *kvm, struct decant_state_reader *state,
-			    struct decant_error *err)
+int kvm_irqchip_state_check(struct decant_kvm *kvm, struct decant_state_reader *state, struct decant_error *err)
 {
 	struct kvm_pit_state2 pit, pit_now;
 	int r, now;
@@ -161,7 +158,8 @@ int kvm_irqchip_state_check(struct decant_kvm *kvm, struct decant_state_reader *
 		if (r < 0)
 			return r;
 		now = irqchip_get(kvm, i, &chip_now);
-		if (r != now || (r == 1 && memcmp(&chip.chip, &chip_now.chip, sizeof(chip.chip)) != 0))
+		if (r != now ||
+		    (r == 1 && memcmp(chip.chip.dummy, chip_now.chip.dummy, sizeof(chip.chip.dummy)) != 0))
 			return irqchip_differs(irqchip_names[i], err);
 	}
 	r = irqchip_record(state, PIT_RECORD, 0, &pit, sizeof(pit), err);

@@ -33,7 +33,8 @@ static int kvm_check_needed(const struct decant_kvm *kvm, struct decant_error *e
 {
 	for (size_t i = 0; i < sizeof(kvm_needed) / sizeof(kvm_needed[0]); i++)
 		if (kvm_extension(kvm->vm_fd, (unsigned long)kvm_needed[i].capability) == 0)
-			return decant_error_set(err, -EOPNOTSUPP, "KVM: this host has no %s; decant needs Linux 6.1",
+			return decant_error_set(err, -EOPNOTSUPP,
+						"KVM: this host has no %s; decant needs Linux 6.1",
 						kvm_needed[i].name);
 	return 0;
 }
@@ -69,7 +70,8 @@ int decant_kvm_new(const struct decant_kvm_opts *opts, struct decant_kvm **kvm_p
 	int r;
 
 	if (opts == NULL || opts->size < offsetof(struct decant_kvm_opts, dirty))
-		return decant_error_set(err, -EINVAL, "KVM: options: size is not set; begin with DECANT_KVM_OPTS_INIT");
+		return decant_error_set(err, -EINVAL,
+					"KVM: options: size is not set; begin with DECANT_KVM_OPTS_INIT");
 	memcpy(&copy, opts, opts->size < sizeof(copy) ? opts->size : sizeof(copy));
 	kvm = calloc(1, sizeof(*kvm));
 	if (kvm == NULL)

@@ -50,9 +50,9 @@ struct kvm_vcpu {
 /* One memory slot: slot number = index of the region. */
 struct kvm_memslot {
 	const struct decant_region *region;
-	uint64_t pages;           /* of 4 KiB */
-	uint64_t *harvest;        /* log: KVM's answer; ring: collected and not fetched yet (under ring_lock) */
-	_Atomic uint64_t *marks;  /* set with release by whoever wrote, taken with acquire by the fetch */
+	uint64_t pages;          /* of 4 KiB */
+	uint64_t *harvest;       /* log: KVM's answer; ring: collected and not fetched yet (under ring_lock) */
+	_Atomic uint64_t *marks; /* set with release by whoever wrote, taken with acquire by the fetch */
 };
 
 struct kvm_clock {

@@ -73,8 +73,7 @@ void kvm_memslot_free_all(struct decant_kvm *kvm)
 	kvm->slot_count = 0;
 }
 
-int decant_kvm_add_memory(struct decant_kvm *kvm, const struct decant_memory *memory,
-			  struct decant_error *err)
+int decant_kvm_add_memory(struct decant_kvm *kvm, const struct decant_memory *memory, struct decant_error *err)
 {
 	uint32_t count = decant_memory_count(memory);
 	int r;

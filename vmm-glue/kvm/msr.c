@@ -219,8 +219,8 @@ static int msr_refuse(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *m
 	if (msr->value == msr->reset)
 		return 0;
 	return decant_error_set(err, -EOPNOTSUPP,
-				"vCPU %u: MSR 0x%x: this host's KVM does not take the guest's value 0x%llx", vcpu->index,
-				msr->index, (unsigned long long)msr->value);
+				"vCPU %u: MSR 0x%x: this host's KVM does not take the guest's value 0x%llx",
+				vcpu->index, msr->index, (unsigned long long)msr->value);
 }
 
 static int msr_write_each(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,

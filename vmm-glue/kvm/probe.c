@@ -44,7 +44,7 @@
 
 /* mov rax, 0x5a00000000; shr rax, 32; out 0x10, al; hlt -- without 64-bit registers al is 0 */
 static const uint8_t probe_code[] = { 0x48, 0xb8, 0,    0,    0,    0,    PROBE_ANSWER, 0,   0,
-				      0,    0x48, 0xc1, 0xe8, 0x20, 0xe6, PROBE_PORT,	0xf4 };
+				      0,    0x48, 0xc1, 0xe8, 0x20, 0xe6, PROBE_PORT,   0xf4 };
 
 static int probe_set_memory(struct kvm_probe_vm *vm)
 {
@@ -131,8 +131,12 @@ static void probe_put_entry(struct kvm_probe_vm *vm, uint32_t table, uint64_t en
 
 static int probe_enter_long_mode(struct kvm_probe_vm *vm)
 {
-	struct kvm_segment code = { .limit = ~0u, .selector = 0x8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = ~0u, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = {
+		.limit = ~0u, .selector = 0x8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1
+	};
+	struct kvm_segment data = {
+		.limit = ~0u, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
+	};
 	struct kvm_regs regs = { .rip = PROBE_CODE, .rflags = 2 };
 	struct kvm_sregs sregs;
 	int r = kvm_ioctl(vm->vcpu_fd, KVM_GET_SREGS, &sregs);
@@ -155,8 +159,8 @@ static int probe_enter_long_mode(struct kvm_probe_vm *vm)
 
 static bool probe_answered(const struct kvm_run *run)
 {
-	return run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT && run->io.port == PROBE_PORT &&
-	       *((const uint8_t *)run + run->io.data_offset) == PROBE_ANSWER;
+	return run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT &&
+	       run->io.port == PROBE_PORT && *((const uint8_t *)run + run->io.data_offset) == PROBE_ANSWER;
 }
 
 static bool probe_run(struct kvm_probe_vm *vm)

@@ -72,13 +72,14 @@ static int shape_check_vm(struct decant_kvm *kvm, const struct shape_record *rec
 	uint32_t irqchips = kvm_irqchip_shape(kvm);
 
 	if (kvm->vcpu_count == 0 || record->vcpus != kvm->vcpu_count)
-		return decant_error_set(err, -EINVAL, "VM shape: the source has %u vCPUs, this VM %u", record->vcpus,
-					kvm->vcpu_count);
+		return decant_error_set(err, -EINVAL, "VM shape: the source has %u vCPUs, this VM %u",
+					record->vcpus, kvm->vcpu_count);
 	if (record->irqchips != irqchips)
-		return decant_error_set(err, -EINVAL,
-					"VM shape: interrupt chips in the kernel: the source has PIC and IOAPIC %u, PIT %u; "
-					"this VM %u, %u",
-					record->irqchips & 1, record->irqchips >> 1 & 1, irqchips & 1, irqchips >> 1);
+		return decant_error_set(
+			err, -EINVAL,
+			"VM shape: interrupt chips in the kernel: the source has PIC and IOAPIC %u, PIT %u; "
+			"this VM %u, %u",
+			record->irqchips & 1, record->irqchips >> 1 & 1, irqchips & 1, irqchips >> 1);
 	return 0;
 }
 
@@ -93,9 +94,10 @@ static int shape_load_tsc(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, uint32_
 	if (kvm_extension(kvm->vm_fd, KVM_CAP_TSC_CONTROL) == 0) {
 		if ((uint64_t)apart * 1000000u <= (uint64_t)here * TSC_TOLERANCE_PPM)
 			return 0;
-		return decant_error_set(err, -EOPNOTSUPP,
-					"TSC: the guest's runs at %u kHz, this host's at %u kHz, and its KVM cannot scale it",
-					khz, here);
+		return decant_error_set(
+			err, -EOPNOTSUPP,
+			"TSC: the guest's runs at %u kHz, this host's at %u kHz, and its KVM cannot scale it", khz,
+			here);
 	}
 	r = kvm_ioctl_value(vcpu->fd, KVM_SET_TSC_KHZ, khz);
 	if (r < 0)
@@ -105,9 +107,8 @@ static int shape_load_tsc(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, uint32_
 	return 0;
 }
 
-static int shape_load_cpuid(struct decant_kvm *kvm, struct kvm_vcpu *vcpu,
-			    const struct decant_state_record *found, const struct kvm_cpuid2 *host,
-			    struct decant_error *err)
+static int shape_load_cpuid(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, const struct decant_state_record *found,
+			    const struct kvm_cpuid2 *host, struct decant_error *err)
 {
 	uint32_t entries = (uint32_t)(found->length / sizeof(host->entries[0]));
 	bool deadline = kvm_extension(kvm->vm_fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
@@ -115,7 +116,8 @@ static int shape_load_cpuid(struct decant_kvm *kvm, struct kvm_vcpu *vcpu,
 	int r;
 
 	if (entries > KVM_CPUID_ENTRIES_MAX)
-		return decant_error_set(err, -EPROTO, "record %s %u: %u entries", CPUID_RECORD, vcpu->index, entries);
+		return decant_error_set(err, -EPROTO, "record %s %u: %u entries", CPUID_RECORD, vcpu->index,
+					entries);
 	cpuid = kvm_cpuid_new(entries);
 	if (cpuid == NULL)
 		return decant_error_set(err, -ENOMEM, "CPUID: out of memory");
@@ -147,9 +149,10 @@ static int shape_compare_msrs(const struct decant_kvm *kvm, struct decant_state_
 		return r;
 	for (size_t i = 0; i < found.length / sizeof(*msrs); i++)
 		if (!kvm_msr_known(kvm, msrs[i]))
-			log_notice(&kvm->log,
-				   "kvm: this host's KVM does not list MSR 0x%x; the state is refused if the guest uses it",
-				   msrs[i]);
+			log_notice(
+				&kvm->log,
+				"kvm: this host's KVM does not list MSR 0x%x; the state is refused if the guest uses it",
+				msrs[i]);
 	return 0;
 }
 

@@ -47,7 +47,8 @@ struct vcpu_xcr {
 static int vcpu_refused(struct kvm_vcpu *vcpu, const char *call, int code, struct decant_error *err)
 {
 	if (code == -EINVAL)
-		return decant_error_set(err, -EOPNOTSUPP, "vCPU %u: %s: this host's KVM does not take the guest's state",
+		return decant_error_set(err, -EOPNOTSUPP,
+					"vCPU %u: %s: this host's KVM does not take the guest's state",
 					vcpu->index, call);
 	return decant_error_set(err, code, "vCPU %u: %s: %s", vcpu->index, call, strerror(-code));
 }
@@ -103,9 +104,10 @@ static int pdptrs_put(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, const void 
 	int r;
 
 	if (!kvm->sregs2)
-		return decant_error_set(err, -EOPNOTSUPP,
-					"vCPU %u: PAE page directory pointers: this host's KVM has no KVM_CAP_SREGS2",
-					vcpu->index);
+		return decant_error_set(
+			err, -EOPNOTSUPP,
+			"vCPU %u: PAE page directory pointers: this host's KVM has no KVM_CAP_SREGS2",
+			vcpu->index);
 	r = kvm_ioctl(vcpu->fd, KVM_GET_SREGS2, &sregs);
 	if (r < 0)
 		return vcpu_refused(vcpu, "KVM_GET_SREGS2", r, err);
@@ -140,9 +142,10 @@ static int xsave_put(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, const void *
 
 	for (size_t i = shorter; i < length; i++)
 		if (((const uint8_t *)data)[i] != 0)
-			return decant_error_set(err, -EOPNOTSUPP,
-						"vCPU %u: XSAVE: the guest uses %zu bytes, this host's KVM offers %u",
-						vcpu->index, length, kvm->xsave_size);
+			return decant_error_set(
+				err, -EOPNOTSUPP,
+				"vCPU %u: XSAVE: the guest uses %zu bytes, this host's KVM offers %u", vcpu->index,
+				length, kvm->xsave_size);
 	memset(kvm->scratch, 0, kvm->xsave_size);
 	memcpy(kvm->scratch, data, shorter);
 	return vcpu_write(vcpu, KVM_SET_XSAVE, "KVM_SET_XSAVE", kvm->scratch, err);
@@ -287,9 +290,10 @@ static int deadline_put(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, const voi
 	memcpy(&vcpu->timers.tsc_deadline, data, length);
 	if (r == 1 || vcpu->timers.tsc_deadline == 0)
 		return 0;
-	return decant_error_set(err, r < 0 ? r : -EOPNOTSUPP,
-				"vCPU %u: MSR 0x%x: the guest uses the TSC deadline timer, this host's KVM does not take it",
-				vcpu->index, MSR_TSC_DEADLINE);
+	return decant_error_set(
+		err, r < 0 ? r : -EOPNOTSUPP,
+		"vCPU %u: MSR 0x%x: the guest uses the TSC deadline timer, this host's KVM does not take it",
+		vcpu->index, MSR_TSC_DEADLINE);
 }
 
 static int events_get(struct decant_kvm *kvm, struct kvm_vcpu *vcpu)
@@ -334,8 +338,8 @@ static int tsc_put(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, const void *da
 static const struct vcpu_record vcpu_records[] = {
 	{ "kvm.vcpu.sregs", "segments, control registers, APIC base", false, sizeof(struct kvm_sregs), false,
 	  sregs_get, sregs_put, NULL },
-	{ "kvm.vcpu.pdptrs", "PAE page directory pointers", true, sizeof(uint64_t[4]), false, pdptrs_get, pdptrs_put,
-	  NULL },
+	{ "kvm.vcpu.pdptrs", "PAE page directory pointers", true, sizeof(uint64_t[4]), false, pdptrs_get,
+	  pdptrs_put, NULL },
 	{ "kvm.vcpu.regs", "general registers", false, sizeof(struct kvm_regs), false, regs_get, regs_put, NULL },
 	{ "kvm.vcpu.xsave", "XSAVE area", false, 64, true, xsave_get, xsave_put, xsave_same },
 	{ "kvm.vcpu.xcrs", "extended control registers", false, sizeof(struct vcpu_xcr), true, xcrs_get, xcrs_put,
@@ -345,10 +349,11 @@ static const struct vcpu_record vcpu_records[] = {
 	{ "kvm.vcpu.msrs", "MSRs", false, sizeof(struct kvm_msr_value), true, msrs_get, msrs_put, msrs_same },
 	{ "kvm.vcpu.lapic", "local APIC", true, sizeof(struct kvm_lapic_state), false, lapic_get, lapic_put,
 	  lapic_same },
-	{ "kvm.vcpu.tsc_deadline", "TSC deadline", true, sizeof(uint64_t), false, deadline_get, deadline_put, NULL },
-	{ "kvm.vcpu.tsc", "TSC", false, sizeof(uint64_t), false, tsc_get, tsc_put, NULL },
-	{ "kvm.vcpu.events", "pending events", false, sizeof(struct kvm_vcpu_events), false, events_get, events_put,
+	{ "kvm.vcpu.tsc_deadline", "TSC deadline", true, sizeof(uint64_t), false, deadline_get, deadline_put,
 	  NULL },
+	{ "kvm.vcpu.tsc", "TSC", false, sizeof(uint64_t), false, tsc_get, tsc_put, NULL },
+	{ "kvm.vcpu.events", "pending events", false, sizeof(struct kvm_vcpu_events), false, events_get,
+	  events_put, NULL },
 	{ "kvm.vcpu.mp_state", "multiprocessing state", false, sizeof(struct kvm_mp_state), false, mp_state_get,
 	  mp_state_put, NULL },
 };
@@ -388,10 +393,11 @@ static int vcpu_refuse_nested(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, str
 	else
 		active |= !(nested->flags & KVM_STATE_NESTED_GIF_SET);
 	if (active)
-		return decant_error_set(err, -EOPNOTSUPP,
-					"vCPU %u: the guest uses nested virtualisation, which is not carried over; stop the "
-					"guests inside it and unload its hypervisor",
-					vcpu->index);
+		return decant_error_set(
+			err, -EOPNOTSUPP,
+			"vCPU %u: the guest uses nested virtualisation, which is not carried over; stop the "
+			"guests inside it and unload its hypervisor",
+			vcpu->index);
 	return 0;
 }
 
@@ -433,11 +439,12 @@ static int vcpu_record_find(const struct vcpu_record *record, const struct kvm_v
 		return 0;
 	}
 	if (r == -ENOENT)
-		return decant_error_set(err, -EPROTO, "record %s of vCPU %u is missing", record->name, vcpu->index);
+		return decant_error_set(err, -EPROTO, "record %s of vCPU %u is missing", record->name,
+					vcpu->index);
 	if (r < 0)
 		return r;
-	fits = record->many ? found->length % record->unit == 0 && found->length > 0 :
-			      found->length == record->unit;
+	fits = record->many ? found->length % record->unit == 0 && found->length > 0
+			    : found->length == record->unit;
 	if (!fits)
 		return decant_error_set(err, -EPROTO, "record %s of vCPU %u: %zu bytes", record->name, vcpu->index,
 					found->length);
@@ -480,7 +487,8 @@ int kvm_vcpu_state_check(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, struct d
 		else if (record->same != NULL)
 			same = record->same(kvm, found.data, found.length, (size_t)length);
 		else
-			same = found.length == (size_t)length && memcmp(found.data, kvm->scratch, found.length) == 0;
+			same = found.length == (size_t)length &&
+			       memcmp(found.data, kvm->scratch, found.length) == 0;
 		if (!same)
 			return decant_error_set(err, -EOPNOTSUPP,
 						"vCPU %u: %s: this host's KVM makes something else of the guest's",

@@ -5,12 +5,13 @@
 #include "support/tiny_vm.h"
 #include "util/clock.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #define TSC_AT 0x8000u
 #define PAUSE_US 50000
 #define EXACT_NS (1 * NSEC_PER_USEC) /* what the error of tying two clocks may shorten the pause by */
-#define SLACK_NS (2 * NSEC_PER_SEC) /* what a busy machine may add between two lines of a test */
+#define SLACK_NS (2 * NSEC_PER_SEC)  /* what a busy machine may add between two lines of a test */
 
 struct vms {
 	struct tiny_vm *from;
@@ -106,7 +107,8 @@ static uint64_t kvmclock(const struct tiny_vm *vm)
 static void assert_pause(uint64_t seen_ns, uint64_t at_least_ns, uint64_t at_most_ns)
 {
 	if (seen_ns + EXACT_NS < at_least_ns || seen_ns > at_most_ns + SLACK_NS)
-		fail_msg("the guest saw %" PRIu64 " ns of %" PRIu64 " to %" PRIu64, seen_ns, at_least_ns, at_most_ns);
+		fail_msg("the guest saw %" PRIu64 " ns of %" PRIu64 " to %" PRIu64, seen_ns, at_least_ns,
+			 at_most_ns);
 }
 
 static void test_clock_start__tsc_advances_by_the_pause(void **state)
@@ -262,7 +264,8 @@ static void test_clock_start__says_when_the_tsc_jumps(void **state)
 
 	if (kvm_tsc_offset_works(vms->to->vcpu[0].fd))
 		skip();
-	vms->to->kvm->log = (struct decant_log){ .fn = count_warning, .opaque = &warnings, .level = DECANT_LOG_WARNING };
+	vms->to->kvm->log =
+		(struct decant_log){ .fn = count_warning, .opaque = &warnings, .level = DECANT_LOG_WARNING };
 	assert_int_equal(decant_kvm_clock_stop(vms->from->kvm, NULL), 0);
 	save(vms);
 	assert_int_equal(load(vms, NULL), 0);

@@ -5,13 +5,14 @@
 #include "util/bitmap.h"
 #include "util/clock.h"
 
-#include <errno.h>
-#include <linux/kvm.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+#include <errno.h>
+#include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -480,8 +481,9 @@ static void test_kvm_new__bad_ring_size(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct tiny_vm_opts opts = { .vcpus = 1, .memory = MEMORY, .dirty = DECANT_KVM_DIRTY_RING,
-					     .ring_entries = sizes[i] };
+		struct tiny_vm_opts opts = {
+			.vcpus = 1, .memory = MEMORY, .dirty = DECANT_KVM_DIRTY_RING, .ring_entries = sizes[i]
+		};
 
 		assert_int_equal(tiny_vm_try_new(&opts, &vm, &err), -EINVAL);
 		assert_non_null(strstr(err.msg, "power of two"));
@@ -568,7 +570,10 @@ static void test_mark__loses_nothing_while_a_device_writes(void **state)
 		assert_int_equal(copy[p], *(uint32_t *)(way->vm->ram + p * DECANT_PAGE_SIZE));
 }
 
-#define way_test(name, function, setup) { #name " " #function, function, setup, way_teardown, NULL }
+#define way_test(name, function, setup)                                  \
+	{                                                                \
+#name " " #function, function, setup, way_teardown, NULL \
+	}
 #define each_way(function) way_test(log, function, log_setup), way_test(ring, function, ring_setup)
 
 int main(void)

@@ -5,14 +5,15 @@
 #include "support/tiny_vm.h"
 #include "util/clock.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -66,7 +67,9 @@ static void test_probe_long_mode__a_guest_that_spins(void **state)
 {
 	const uint8_t spin[] = { 0xeb, 0xfe };
 	struct kvm_probe_vm vm;
-	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1 };
+	struct kvm_segment code = {
+		.limit = ~0u, .selector = 8, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1
+	};
 	struct kvm_regs regs = { .rip = 0x100, .rflags = 2 };
 	struct kvm_sregs sregs = { 0 };
 	int kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);

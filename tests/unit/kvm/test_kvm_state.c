@@ -7,12 +7,13 @@
 #include "support/tiny_vm.h"
 #include "util/clock.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -153,8 +154,17 @@ static uint32_t lapic_at(const struct kvm_lapic_state *lapic, uint32_t at)
 
 static void odd_registers(const struct tiny_vcpu *vcpu)
 {
-	struct kvm_regs regs = { .rax = 0x1111111111111111, .rbx = 2, .rcx = ~0ull, .rdx = 4, .rsi = 5, .rdi = 6,
-				 .rsp = 0x7000, .rbp = 8, .r8 = 9, .r15 = 0xf00000000000000f, .rip = 0x1234,
+	struct kvm_regs regs = { .rax = 0x1111111111111111,
+				 .rbx = 2,
+				 .rcx = ~0ull,
+				 .rdx = 4,
+				 .rsi = 5,
+				 .rdi = 6,
+				 .rsp = 0x7000,
+				 .rbp = 8,
+				 .r8 = 9,
+				 .r15 = 0xf00000000000000f,
+				 .rip = 0x1234,
 				 .rflags = 0x2 | 0x200 | 0x40000 };
 	struct kvm_debugregs debug = { .db = { 0x1000, 0x2000, 0x3000, 0x4000 }, .dr6 = 0xffff0ff1, .dr7 = 0x455 };
 	struct kvm_sregs sregs;
@@ -180,30 +190,30 @@ static void odd_xsave(const struct tiny_vm *vm, const struct tiny_vcpu *vcpu)
 
 	assert_non_null(xsave);
 	must(vcpu->fd, large ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, xsave);
-	((uint16_t *)xsave)[0] = 0x27f;     /* FCW */
-	xsave[24 / 4] = 0x1fa0;             /* MXCSR */
-	xsave[32 / 4] = 0x01020304;         /* ST0 */
+	((uint16_t *)xsave)[0] = 0x27f; /* FCW */
+	xsave[24 / 4] = 0x1fa0;         /* MXCSR */
+	xsave[32 / 4] = 0x01020304;     /* ST0 */
 	xsave[36 / 4] = 0x80000000;
-	xsave[160 / 4 + 5] = 0xcafe0001;    /* XMM1 */
-	xsave[512 / 4] |= 0x3;              /* XSTATE_BV: x87, SSE */
+	xsave[160 / 4 + 5] = 0xcafe0001; /* XMM1 */
+	xsave[512 / 4] |= 0x3;           /* XSTATE_BV: x87, SSE */
 	must(vcpu->fd, KVM_SET_XSAVE, xsave);
 	free(xsave);
 }
 
 static void odd_msrs(const struct tiny_vcpu *vcpu)
 {
-	set_msr(vcpu->fd, 0x174, 0x10);                  /* SYSENTER_CS */
-	set_msr(vcpu->fd, 0x175, 0x9000);                /* SYSENTER_ESP */
-	set_msr(vcpu->fd, 0x176, 0xa000);                /* SYSENTER_EIP */
-	set_msr(vcpu->fd, 0xc0000081, 0x0023001000000000); /* STAR */
-	set_msr(vcpu->fd, 0xc0000084, 0x47700);          /* SFMASK */
-	set_msr(vcpu->fd, 0x277, 0x0007010600070106);    /* PAT */
-	set_msr(vcpu->fd, 0x3b, 12345 + vcpu->index);    /* TSC_ADJUST */
-	set_msr(vcpu->fd, 0x2ff, 0xc06);                 /* MTRRdefType */
-	set_msr(vcpu->fd, 0x250, 0x0606060606060606);    /* MTRRfix64K */
-	set_msr(vcpu->fd, 0x200, 0xc0000000);            /* MTRRphysBase0 */
-	set_msr(vcpu->fd, 0x201, 0xfc0000800);           /* MTRRphysMask0 */
-	set_msr(vcpu->fd, 0x400, 0);                     /* MC0_CTL */
+	set_msr(vcpu->fd, 0x174, 0x10);                                   /* SYSENTER_CS */
+	set_msr(vcpu->fd, 0x175, 0x9000);                                 /* SYSENTER_ESP */
+	set_msr(vcpu->fd, 0x176, 0xa000);                                 /* SYSENTER_EIP */
+	set_msr(vcpu->fd, 0xc0000081, 0x0023001000000000);                /* STAR */
+	set_msr(vcpu->fd, 0xc0000084, 0x47700);                           /* SFMASK */
+	set_msr(vcpu->fd, 0x277, 0x0007010600070106);                     /* PAT */
+	set_msr(vcpu->fd, 0x3b, 12345 + vcpu->index);                     /* TSC_ADJUST */
+	set_msr(vcpu->fd, 0x2ff, 0xc06);                                  /* MTRRdefType */
+	set_msr(vcpu->fd, 0x250, 0x0606060606060606);                     /* MTRRfix64K */
+	set_msr(vcpu->fd, 0x200, 0xc0000000);                             /* MTRRphysBase0 */
+	set_msr(vcpu->fd, 0x201, 0xfc0000800);                            /* MTRRphysMask0 */
+	set_msr(vcpu->fd, 0x400, 0);                                      /* MC0_CTL */
 	set_msr(vcpu->fd, 0x4b564d01, 0x300000 + 0x40 * vcpu->index + 1); /* KVM system time */
 }
 
@@ -474,7 +484,8 @@ static struct decant_state_writer *tampered(const struct decant_state_writer *fr
 			data[tamper->flip - 1] ^= 0xff;
 		if (!this || !tamper->leave)
 			assert_int_equal(decant_state_put(copy, record.name, record.instance,
-							  this && tamper->version ? tamper->version : record.version,
+							  this && tamper->version ? tamper->version
+										  : record.version,
 							  data, record.length - (this ? tamper->cut : 0), NULL),
 					 0);
 		free(data);
@@ -540,8 +551,9 @@ static struct decant_state_writer *with_strange_msr(const struct decant_state_wr
 				(struct kvm_msr_value){ .index = 0xdead0, .value = value, .reset = reset };
 			length += sizeof(*values);
 		}
-		assert_int_equal(
-			decant_state_put(copy, record.name, record.instance, record.version, values, length, NULL), 0);
+		assert_int_equal(decant_state_put(copy, record.name, record.instance, record.version, values,
+						  length, NULL),
+				 0);
 		free(values);
 	}
 	decant_state_reader_free(reader);
@@ -586,16 +598,20 @@ static void test_state_save__from_a_guest_that_ran(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_state_load__saves_again_to_the_same_bytes, vms_setup, vms_teardown),
+		cmocka_unit_test_setup_teardown(test_state_load__saves_again_to_the_same_bytes, vms_setup,
+						vms_teardown),
 		cmocka_unit_test_setup_teardown(test_state_load__twice, vms_setup, vms_teardown),
-		cmocka_unit_test_setup_teardown(test_state_load__really_sets_what_was_odd, vms_setup, vms_teardown),
+		cmocka_unit_test_setup_teardown(test_state_load__really_sets_what_was_odd, vms_setup,
+						vms_teardown),
 		cmocka_unit_test_setup_teardown(test_clock_start__arms_the_timers, vms_setup, vms_teardown),
 		cmocka_unit_test(test_state_save__without_interrupt_chips),
 		cmocka_unit_test_setup_teardown(test_state_load__into_a_vm_without_interrupt_chips, vms_setup,
 						vms_teardown),
-		cmocka_unit_test_setup_teardown(test_state_load__pae_pointers_are_registers, vms_setup, vms_teardown),
+		cmocka_unit_test_setup_teardown(test_state_load__pae_pointers_are_registers, vms_setup,
+						vms_teardown),
 		cmocka_unit_test_setup_teardown(test_state_load__refuses_what_is_wrong, vms_setup, vms_teardown),
-		cmocka_unit_test_setup_teardown(test_state_load__msr_that_this_host_lacks, vms_setup, vms_teardown),
+		cmocka_unit_test_setup_teardown(test_state_load__msr_that_this_host_lacks, vms_setup,
+						vms_teardown),
 		cmocka_unit_test_setup_teardown(test_state_save__from_a_guest_that_ran, vms_setup, vms_teardown),
 	};
 
