@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-2-Clause
+integration_tests += quiet_pause
+quiet_pause_srcs := tests/integration/machine/quiet_pause.c
+heavy_tests += quiet_pause
+# it holds a pause to milliseconds, and a sanitizer takes longer than that
+no_sanitize_tests += quiet_pause
