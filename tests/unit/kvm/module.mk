@@ -13,3 +13,14 @@ test_kvm_shape_srcs := tests/unit/kvm/test_kvm_shape.c tests/support/tiny_vm.c
 
 unit_tests += test_kvm_probe
 test_kvm_probe_srcs := tests/unit/kvm/test_kvm_probe.c tests/support/tiny_vm.c
+
+# docs/platform-requirements: what the kernel is relied upon for, without any of decant
+unit_tests += \
+	platform_dirty_log \
+	platform_dirty_ring \
+	platform_pending_io \
+	platform_tsc_offset
+platform_dirty_log_srcs := docs/platform-requirements/dirty_log.c
+platform_dirty_ring_srcs := docs/platform-requirements/dirty_ring.c
+platform_pending_io_srcs := docs/platform-requirements/pending_io.c
+platform_tsc_offset_srcs := docs/platform-requirements/tsc_offset.c
