@@ -2,9 +2,10 @@
 /*
  * dirty_log.c -- KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG with manual protection and initially-all-set
  *
- * Relied upon: all pages are reported until cleared; KVM_GET_DIRTY_LOG alone clears nothing; after KVM_CLEAR_DIRTY_LOG of a page, one
- * that has no memory behind it (a hole) included, the next write sets its bit; and SEEK_DATA finds what a guest has written into a
- * hole. So "clear, then look whether it is a hole" misses nothing.
+ * Relied upon: all pages are reported until cleared; KVM_GET_DIRTY_LOG alone clears nothing; after
+ * KVM_CLEAR_DIRTY_LOG of a page, one that has no memory behind it (a hole) included, the next write sets its
+ * bit; and SEEK_DATA finds what a guest has written into a hole. So "clear, then look whether it is a hole"
+ * misses nothing.
  */
 #include "machine.h"
 

@@ -2,11 +2,12 @@
 /*
  * dirty_ring.c -- one entry per page until KVM_RESET_DIRTY_RINGS
  *
- * Relied upon: a write after KVM_RESET_DIRTY_RINGS makes a new entry, so the reset must come before the page is read; entries come
- * in order, DIRTY when they can be read and 0 after the reset; without the reset the page may be written without an entry.
+ * Relied upon: a write after KVM_RESET_DIRTY_RINGS makes a new entry, so the reset must come before the page is
+ * read; entries come in order, DIRTY when they can be read and 0 after the reset; without the reset the page may
+ * be written without an entry.
  *
- * It prints whether this KVM makes an entry for every write: one that emulates its guests does, and it may then run past the
- * entries that are kept in reserve before it looks at the ring again.
+ * It prints whether this KVM makes an entry for every write: one that emulates its guests does, and it may then
+ * run past the entries that are kept in reserve before it looks at the ring again.
  */
 #include "machine.h"
 

@@ -2,8 +2,9 @@
 /*
  * pending_io.c -- a vCPU that left KVM_RUN for an access is not at rest yet
  *
- * Relied upon: KVM_RUN with immediate_exit set completes the access, runs nothing of the guest, and returns EINTR. Only then do the
- * registers tell where the guest stands; a state saved before would run the instruction twice.
+ * Relied upon: KVM_RUN with immediate_exit set completes the access, runs nothing of the guest, and returns
+ * EINTR. Only then do the registers tell where the guest stands; a state saved before would run the instruction
+ * twice.
  */
 #include "machine.h"
 

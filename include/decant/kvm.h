@@ -103,7 +103,8 @@ int decant_kvm_ring_full(struct decant_kvm *kvm, struct decant_error *err);
 void decant_kvm_mark(struct decant_kvm *kvm, uint64_t guest_address, uint64_t length);
 
 /*
- * decant_kvm_state_save() -- all that KVM holds: per vCPU and per VM, in the records of docs/kvm-state.md. vCPUs are paused.
+ * decant_kvm_state_save() -- all that KVM holds: per vCPU and per VM, in the records of docs/kvm-state.md. vCPUs are paused,
+ * and have completed their last access (KVM_RUN with immediate_exit set does that).
  *
  * -EOPNOTSUPP: a guest with nested virtualisation active.
  *

@@ -2,25 +2,28 @@
 /*
  * clock_state.c -- guest TSC and kvmclock, which go on counting while the VM travels
  *
- * At the pause both are noted for one instant of CLOCK_MONOTONIC. At the start the destination takes that instant into its own
- * time by the hand-over's offset, and sets both to what was noted plus the time since then. The guest sees a pause as long as
- * the real one.
+ * At the pause both are noted for one instant of CLOCK_MONOTONIC. At the start the destination takes that
+ * instant into its own time by the hand-over's offset, and sets both to what was noted plus the time since then.
+ * The guest sees a pause as long as the real one.
  *
- * An instant is tied to the processor's TSC by reading CLOCK_MONOTONIC before and after it, several times, and taking the
- * narrowest. All else follows from the TSC alone: KVM_GET_CLOCK tells the TSC at which its answer was true, and a vCPU's TSC is
- * the host's (scaled where KVM scales) plus the vCPU's offset. So the vCPUs keep their differences to the tick. Where KVM
- * does not tell, the ioctl itself is timed in the same way. The capture takes the earlier end of the narrowest pair, the start
- * the later one: what error is left makes the pause seen by the guest longer, never shorter.
+ * An instant is tied to the processor's TSC by reading CLOCK_MONOTONIC before and after it, several times, and
+ * taking the narrowest. All else follows from the TSC alone: KVM_GET_CLOCK tells the TSC at which its answer was
+ * true, and a vCPU's TSC is the host's (scaled where KVM scales) plus the vCPU's offset. So the vCPUs keep their
+ * differences to the tick. Where KVM does not tell, the ioctl itself is timed in the same way. The capture takes
+ * the earlier end of the narrowest pair, the start the later one: what error is left makes the pause seen by the
+ * guest longer, never shorter.
  *
- * Setting: KVM_SET_CLOCK with KVM_CLOCK_REALTIME and the realtime of the very instant, so that KVM adds the time that its own
- * call took. The source's realtime is not used: the hand-over's offset has a known error, two hosts' wall clocks have not.
+ * Setting: KVM_SET_CLOCK with KVM_CLOCK_REALTIME and the realtime of the very instant, so that KVM adds the time
+ * that its own call took. The source's realtime is not used: the hand-over's offset has a known error, two
+ * hosts' wall clocks have not.
  *
- * A KVM may run guests on the host's bare TSC and ignore the offset that it lets one set. Then the guest's TSC is right only
- * by luck; it is refused if it would run backwards, and said if it jumps ahead.
+ * A KVM may run guests on the host's bare TSC and ignore the offset that it lets one set. Then the guest's TSC
+ * is right only by luck; it is refused if it would run backwards, and said if it jumps ahead.
  *
- * On a host whose own TSC is unstable KVM sets each vCPU's offset anew whenever it loads the vCPU, so that the guest goes on where
- * it left, and lets it catch up with real time when it enters. What can be read then is the value of the last exit, for
- * each vCPU its own; the newest is taken for all. Offsets are set in the same way, and KVM catches up from there.
+ * On a host whose own TSC is unstable KVM sets each vCPU's offset anew whenever it loads the vCPU, so that the
+ * guest goes on where it left, and lets it catch up with real time when it enters. What can be read then is the
+ * value of the last exit, for each vCPU its own; the newest is taken for all. Offsets are set in the same way,
+ * and KVM catches up from there.
  */
 #include "kvm/clock_state.h"
 
@@ -125,8 +128,9 @@ bool kvm_tsc_offset_works(int vcpu_fd)
 }
 
 /*
- * The part of a vCPU's TSC that is the same for all vCPUs, at the instant of @tie: what the guest would read if its offset
- * were 0. It is the host's TSC unless KVM scales; and that shows, because then the value does not lie between two readings.
+ * The part of a vCPU's TSC that is the same for all vCPUs, at the instant of @tie: what the guest would read if
+ * its offset were 0. It is the host's TSC unless KVM scales; and that shows, because then the value does not lie
+ * between two readings.
  */
 static int tsc_unshifted(const struct kvm_vcpu *vcpu, const struct clock_tie *tie, uint64_t *tsc)
 {

@@ -2,13 +2,13 @@
 /*
  * cpuid.c -- the processor that a guest has been promised, and whether this host can keep the promise
  *
- * A guest looks at CPUID once, at its boot, and relies on it ever after. So the destination must offer every feature bit
- * that the source's vCPUs show; more is no harm, since the guest keeps the source's table. Compared are the registers that
- * hold feature bits, the layout of the XSAVE area, and the width of physical addresses.
+ * A guest looks at CPUID once, at its boot, and relies on it ever after. So the destination must offer every
+ * feature bit that the source's vCPUs show; more is no harm, since the guest keeps the source's table. Compared
+ * are the registers that hold feature bits, the layout of the XSAVE area, and the width of physical addresses.
  *
- * KVM takes any table, so what the host can really do must be asked for. KVM_GET_SUPPORTED_CPUID is the answer, but a KVM that
- * cannot intercept CPUID gives its guests more than it lists: so its own answer is set on a vCPU and read back, and what was
- * added counts as offered.
+ * KVM takes any table, so what the host can really do must be asked for. KVM_GET_SUPPORTED_CPUID is the answer,
+ * but a KVM that cannot intercept CPUID gives its guests more than it lists: so its own answer is set on a vCPU
+ * and read back, and what was added counts as offered.
  */
 #include "kvm/cpuid.h"
 

@@ -22,8 +22,9 @@ int kvm_cpuid_offer(int kvm_fd, struct kvm_vcpu *vcpu, struct kvm_cpuid2 **cpuid
 /*
  * kvm_cpuid_check() -- does @host offer every feature that @guest has
  *
- * -EOPNOTSUPP names leaf, register and the bits that lack. What changes while a guest runs (OSXSAVE, OSPKE), what the VMM
- * makes up (APIC ids, topology, cache sizes, brand) and what KVM emulates without listing it is not compared.
+ * -EOPNOTSUPP names leaf, register and the bits that lack. What changes while a guest runs (OSXSAVE, OSPKE),
+ * what the VMM makes up (APIC ids, topology, cache sizes, brand) and what KVM emulates without listing it is not
+ * compared.
  */
 int kvm_cpuid_check(const struct kvm_cpuid2 *guest, const struct kvm_cpuid2 *host, bool tsc_deadline,
 		    struct decant_error *err);

@@ -2,13 +2,13 @@
 /*
  * dirty_log.c -- dirty pages by KVM_GET_DIRTY_LOG
  *
- * With manual protection KVM_GET_DIRTY_LOG only reads the bitmap, and a page is protected again by KVM_CLEAR_DIRTY_LOG,
- * range by range, just before it is read: so a page is not caught writing, and sent again, for a write that came between
- * the harvest and its turn. Initially-all-set takes the rest out of the start: nothing is protected then, every page is
- * reported dirty until it is cleared for the first time.
+ * With manual protection KVM_GET_DIRTY_LOG only reads the bitmap, and a page is protected again by
+ * KVM_CLEAR_DIRTY_LOG, range by range, just before it is read: so a page is not caught writing, and sent again,
+ * for a write that came between the harvest and its turn. Initially-all-set takes the rest out of the start:
+ * nothing is protected then, every page is reported dirty until it is cleared for the first time.
  *
- * Where the host has no manual protection, KVM_GET_DIRTY_LOG itself protects all that it reports, and the clear has
- * nothing to do.
+ * Where the host has no manual protection, KVM_GET_DIRTY_LOG itself protects all that it reports, and the clear
+ * has nothing to do.
  */
 #include "kvm/dirty_log.h"
 

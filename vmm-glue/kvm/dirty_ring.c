@@ -2,23 +2,25 @@
 /*
  * dirty_ring.c -- dirty pages by one ring per vCPU
  *
- * A vCPU that dirties a page pushes (slot, page) and marks the entry DIRTY. The collector takes entries in order, marks them
- * RESET, and then asks KVM_RESET_DIRTY_RINGS to protect those pages again.
+ * A vCPU that dirties a page pushes (slot, page) and marks the entry DIRTY. The collector takes entries in
+ * order, marks them RESET, and then asks KVM_RESET_DIRTY_RINGS to protect those pages again.
  *
- * Between the push and the reset the page is writable and not logged a second time. So the order is: take the entry, reset,
- * and only then let anyone read the page. Bits that were collected wait in the slot's harvest until they are fetched, because a
- * ring holds entries of all slots, and because a full ring is emptied by whoever gets there first. One lock makes
- * collecting and resetting one step, or a fetch could return a bit that another thread has taken and not reset yet.
+ * Between the push and the reset the page is writable and not logged a second time. So the order is: take the
+ * entry, reset, and only then let anyone read the page. Bits that were collected wait in the slot's harvest
+ * until they are fetched, because a ring holds entries of all slots, and because a full ring is emptied by
+ * whoever gets there first. One lock makes collecting and resetting one step, or a fetch could return a bit that
+ * another thread has taken and not reset yet.
  *
- * A fetch collects from every ring, always: with the vCPUs out of KVM_RUN (where the processor's own log is flushed too) it is
- * therefore complete. What was dirty before the start is not reported.
+ * A fetch collects from every ring, always: with the vCPUs out of KVM_RUN (where the processor's own log is
+ * flushed too) it is therefore complete. What was dirty before the start is not reported.
  *
- * KVM keeps a reserve of entries and leaves KVM_RUN before a ring is full. A KVM that emulates its guests pushes an entry for every
- * write and may emulate many instructions between two looks at the ring: then it runs past the reserve and over entries that
- * nobody has taken (it only warns in the kernel's log), whose pages are neither reported nor protected. So a keeper thread
- * empties the rings long before they are full, which also spares ordinary vCPUs the exit. And a ring that was run over is
- * recognised: all of its entries were waiting at once, or those given back were overwritten before KVM got to them and
- * stay flagged. Its index and ours are apart then, for ever, so tracking ends for this VM with an error; the guest goes on.
+ * KVM keeps a reserve of entries and leaves KVM_RUN before a ring is full. A KVM that emulates its guests pushes
+ * an entry for every write and may emulate many instructions between two looks at the ring: then it runs past
+ * the reserve and over entries that nobody has taken (it only warns in the kernel's log), whose pages are
+ * neither reported nor protected. So a keeper thread empties the rings long before they are full, which also
+ * spares ordinary vCPUs the exit. And a ring that was run over is recognised: all of its entries were waiting at
+ * once, or those given back were overwritten before KVM got to them and stay flagged. Its index and ours are
+ * apart then, for ever, so tracking ends for this VM with an error; the guest goes on.
  */
 #include "kvm/dirty_ring.h"
 

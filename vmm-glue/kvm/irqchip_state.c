@@ -2,9 +2,9 @@
 /*
  * irqchip_state.c -- both PICs, the IOAPIC and the PIT, as records
  *
- * The PIT's count_load_time is an instant of the host's clock and means nothing elsewhere; KVM starts a fresh period when a
- * state is set anyway. It travels as 0. Counter 0 raises an interrupt by itself, so a load sets it in a mode in which KVM
- * runs no timer and keeps the true mode aside until decant_kvm_clock_start().
+ * The PIT's count_load_time is an instant of the host's clock and means nothing elsewhere; KVM starts a fresh
+ * period when a state is set anyway. It travels as 0. Counter 0 raises an interrupt by itself, so a load sets it
+ * in a mode in which KVM runs no timer and keeps the true mode aside until decant_kvm_clock_start().
  */
 #include "kvm/irqchip_state.h"
 

@@ -30,8 +30,8 @@ struct kvm_vcpu {
 	uint32_t index;
 	int fd;
 	/*
-	 * As it was when the vCPU was added, or as decant_kvm_shape_load() has set it: an ioctl on a vCPU waits until it
-	 * leaves KVM_RUN, and the shape is saved while the guest runs.
+	 * As it was when the vCPU was added, or as decant_kvm_shape_load() has set it: an ioctl on a vCPU waits
+	 * until it leaves KVM_RUN, and the shape is saved while the guest runs.
 	 */
 	struct kvm_cpuid2 *cpuid;
 	uint32_t tsc_khz;

@@ -61,8 +61,8 @@ void decant_kvm_mark(struct decant_kvm *kvm, uint64_t guest_address, uint64_t le
 	if (last < guest_address)
 		last = UINT64_MAX;
 	/*
-	 * Either this thread sees that tracking is on, or its write came before the fence in decant_kvm_dirty_start() and
-	 * is seen by whoever reads the page after that.
+	 * Either this thread sees that tracking is on, or its write came before the fence in
+	 * decant_kvm_dirty_start() and is seen by whoever reads the page after that.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!atomic_load_explicit(&kvm->marking, memory_order_relaxed))

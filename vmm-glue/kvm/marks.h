@@ -2,9 +2,10 @@
 /*
  * marks.h -- dirty marks for pages that others than a vCPU have written
  *
- * KVM's log knows only what goes through KVM's page tables: a device model that writes guest memory by its own mapping is
- * not seen. Such a writer sets the page's bit after its write (release); the fetch exchanges it to 0 (acquire) before the
- * page is read. So a bit that was taken means that the reader sees the write, and a write after the reading sets a new one.
+ * KVM's log knows only what goes through KVM's page tables: a device model that writes guest memory by its own
+ * mapping is not seen. Such a writer sets the page's bit after its write (release); the fetch exchanges it to 0
+ * (acquire) before the page is read. So a bit that was taken means that the reader sees the write, and a write
+ * after the reading sets a new one.
  */
 #ifndef KVM_MARKS_H
 #define KVM_MARKS_H

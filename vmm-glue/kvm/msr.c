@@ -2,12 +2,14 @@
 /*
  * msr.c -- model specific registers: which belong to a state, reading and writing them
  *
- * KVM names those it emulates (KVM_GET_MSR_INDEX_LIST), but leaves out MTRRs and machine check banks, which a guest
- * does set. IA32_TSC is in no list here: it is a clock. IA32_TSC_DEADLINE is a timer. The old numbers of the two kvmclock
- * MSRs are other names for the new ones, and writing them last would make KVM believe in a guest that knows only those.
+ * KVM names those it emulates (KVM_GET_MSR_INDEX_LIST), but leaves out MTRRs and machine check banks, which a
+ * guest does set. IA32_TSC is in no list here: it is a clock. IA32_TSC_DEADLINE is a timer. The old numbers of
+ * the two kvmclock MSRs are other names for the new ones, and writing them last would make KVM believe in a
+ * guest that knows only those.
  *
- * Hyper-V's MSRs belong to a state only if the guest is told that there is a Hyper-V. Of these the reference counter follows from
- * kvmclock, and the time that a vCPU has run goes on while its thread does anything: it is set and not compared.
+ * Hyper-V's MSRs belong to a state only if the guest is told that there is a Hyper-V. Of these the reference
+ * counter follows from kvmclock, and the time that a vCPU has run goes on while its thread does anything: it is
+ * set and not compared.
  */
 #include "kvm/msr.h"
 
@@ -142,8 +144,8 @@ int kvm_msr_list_new(struct decant_kvm *kvm, struct decant_error *err)
 }
 
 /*
- * Reads @count MSRs into @values and tells by @readable which could be. KVM stops at the first it cannot read and returns how
- * many it has done.
+ * Reads @count MSRs into @values and tells by @readable which could be. KVM stops at the first it cannot read
+ * and returns how many it has done.
  */
 static int msr_read_each(int vcpu_fd, const uint32_t *msrs, uint32_t count, uint64_t *values, bool *readable)
 {

@@ -37,8 +37,8 @@ int kvm_msr_values(const struct decant_kvm *kvm, const struct kvm_vcpu *vcpu, st
 /*
  * kvm_msr_load() -- write @count values and read them back
  *
- * An MSR that this host lacks or refuses is -EOPNOTSUPP, unless its value is the one of a fresh vCPU at the source: then
- * the guest has not used it.
+ * An MSR that this host lacks or refuses is -EOPNOTSUPP, unless its value is the one of a fresh vCPU at the
+ * source: then the guest has not used it.
  */
 int kvm_msr_load(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,
 		 struct decant_error *err);

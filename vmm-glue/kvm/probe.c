@@ -2,13 +2,13 @@
 /*
  * probe.c -- what a host's KVM really does, tried on a throw-away VM
  *
- * A KVM that advertises long mode may yet be unable to run it (software KVM on a machine without VMX and SVM), and a 64-bit
- * guest there ends at once or spins for ever. So a guest of four instructions is put straight into long mode; it has done it
- * only if the number arrives that no other mode computes.
+ * A KVM that advertises long mode may yet be unable to run it (software KVM on a machine without VMX and SVM),
+ * and a 64-bit guest there ends at once or spins for ever. So a guest of four instructions is put straight into
+ * long mode; it has done it only if the number arrives that no other mode computes.
  *
- * It must not hang, and a library has no business with signal handlers. So a timer signals this thread with a signal that is
- * blocked outside KVM_RUN and let through inside it (KVM_SET_SIGNAL_MASK): KVM_RUN ends, no handler runs, and the signal is
- * taken back before the mask is restored.
+ * It must not hang, and a library has no business with signal handlers. So a timer signals this thread with a
+ * signal that is blocked outside KVM_RUN and let through inside it (KVM_SET_SIGNAL_MASK): KVM_RUN ends, no
+ * handler runs, and the signal is taken back before the mask is restored.
  */
 #include "kvm/probe.h"
 

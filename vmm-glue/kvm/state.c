@@ -2,8 +2,8 @@
 /*
  * state.c -- saving and loading all that KVM holds of a VM
  *
- * docs/kvm-state.md has the order and its reasons. Between a load and decant_kvm_clock_start() clocks and timers are kept
- * aside: the VM stands still in every respect, and a save gives the very bytes that were loaded.
+ * docs/kvm-state.md has the order and its reasons. Between a load and decant_kvm_clock_start() clocks and timers
+ * are kept aside: the VM stands still in every respect, and a save gives the very bytes that were loaded.
  */
 #include "kvm/clock_state.h"
 #include "kvm/irqchip_state.h"

@@ -2,13 +2,13 @@
 /*
  * vcpu_state.c -- what KVM holds of one vCPU, as records
  *
- * One table names the records in the order in which they are restored; each row knows how to read its part from KVM and how
- * to give it back. A row that reads nothing (length 0) has no record: a vCPU without a local APIC in the kernel, for one.
- * A load writes row by row, and when the whole VM is loaded every row is read again and compared, so that a value which
- * this host's KVM took and changed is found here and not by the guest.
+ * One table names the records in the order in which they are restored; each row knows how to read its part from
+ * KVM and how to give it back. A row that reads nothing (length 0) has no record: a vCPU without a local APIC in
+ * the kernel, for one. A load writes row by row, and when the whole VM is loaded every row is read again and
+ * compared, so that a value which this host's KVM took and changed is found here and not by the guest.
  *
- * mp_state is read first at a save, because KVM_GET_MP_STATE makes KVM work off an INIT or SIPI that is still pending, and
- * that changes registers.
+ * mp_state is read first at a save, because KVM_GET_MP_STATE makes KVM work off an INIT or SIPI that is still
+ * pending, and that changes registers.
  */
 #include "kvm/vcpu_state.h"
 

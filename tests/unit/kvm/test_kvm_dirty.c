@@ -255,9 +255,10 @@ static uint64_t way_round(struct way *way, uint32_t *copy)
 }
 
 /*
- * What makes pre-copy correct, held against a vCPU that writes all the time: whoever copies each page that is reported, after it has
- * been cleared, has all of memory when the vCPU has stopped and the last report is copied. In between a page may be newer
- * than its copy and not reported yet: KVM reports a write some time after it, at the latest when the vCPU leaves KVM_RUN.
+ * What makes pre-copy correct, held against a vCPU that writes all the time: whoever copies each page that is
+ * reported, after it has been cleared, has all of memory when the vCPU has stopped and the last report is
+ * copied. In between a page may be newer than its copy and not reported yet: KVM reports a write some time after
+ * it, at the latest when the vCPU leaves KVM_RUN.
  */
 static void test_dirty_fetch__loses_nothing_while_the_guest_writes(void **state)
 {
