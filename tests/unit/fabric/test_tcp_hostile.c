@@ -166,7 +166,8 @@ static void test_stranger__whose_first_frame_is_no_hello_is_shown_out(void **sta
 	struct fabric_pair *pair = pair_open(tcp, 1);
 
 	(void)state;
-	for (uint16_t type = FRAME_OK; type <= FRAME_TYPE_MAX; type++) {
+	for (uint32_t i = FRAME_OK; i <= FRAME_TYPE_MAX; i++) {
+		const uint16_t type = (uint16_t)i;
 		const int fd = dial(pair);
 
 		put_head(fd, type, type == FRAME_WRITES,

@@ -2,6 +2,7 @@
 /* link.c -- the queues between a source and a sink of the loop fabric, and the execution of what is in them */
 #include "fabric/loop/link.h"
 
+#include "fabric/loop/copy.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -66,7 +67,6 @@ int link_new(const struct fabric_sink_opts *opts, struct loop_link **out, struct
 	memcpy(link->tokens, opts->tokens, sizeof(link->tokens));
 	link->events = opts->events;
 	link->opaque = opts->opaque;
-	link->log = opts->log;
 	link->credits = LINK_CREDITS;
 	pthread_mutex_init(&link->lock, NULL);
 	pthread_cond_init(&link->changed, NULL);
@@ -194,7 +194,7 @@ static void link_land(struct loop_link *link, struct link_channel *channel)
 	else
 		rc = exposure_find(&link->exposure, write.region, write.offset, write.length, &memory, &err);
 	if (rc == 0 && !link->fenced) {
-		memcpy(memory, packet->data, write.length);
+		copy_pages(memory, packet->data, write.length);
 		plan_counters.landed_late++;
 	}
 	channel->packet = NULL;
@@ -217,7 +217,7 @@ static int link_hold(struct loop_link *link, const struct fabric_write *write, u
 		free(data);
 		return -ENOMEM;
 	}
-	memcpy(data, write->data, write->length);
+	copy_pages(data, write->data, write->length);
 	packet->write = *write;
 	packet->data = data;
 	packet->delay = delay;
@@ -238,7 +238,7 @@ static void link_execute_write(struct loop_link *link, const struct fabric_write
 	case LOOP_DELIVER:
 		rc = exposure_find(&link->exposure, write->region, write->offset, write->length, &memory, &err);
 		if (rc == 0)
-			memcpy(memory, write->data, write->length);
+			copy_pages(memory, write->data, write->length);
 		break;
 	case LOOP_HOLD:
 		rc = link_hold(link, write, UINT32_MAX);

@@ -68,7 +68,6 @@ struct loop_link {
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
 	const struct fabric_sink_events *events;
 	void *opaque;
-	struct decant_log log;
 
 	struct exposure exposure; /* any thread */
 

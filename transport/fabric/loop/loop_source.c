@@ -219,7 +219,7 @@ int loop_source_wait(struct fabric_source *source, uint64_t timeout_ns)
 	int rc, waited = 0;
 
 	pthread_mutex_lock(&link->lock);
-	while ((rc = source_check(link)) == 0) {
+	while (source_check(link) == 0) {
 		const bool ticking = link_tick(link);
 
 		link_settle(link);

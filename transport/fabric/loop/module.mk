@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
+	transport/fabric/loop/copy.c \
 	transport/fabric/loop/link.c \
 	transport/fabric/loop/loop.c \
 	transport/fabric/loop/loop_sink.c \

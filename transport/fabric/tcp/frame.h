@@ -26,7 +26,7 @@
 #define FRAME_HEAD_SIZE 16
 #define FRAME_RUN_SIZE 16
 #define FRAME_HELLO_SIZE 32 /* after its head */
-#define FRAME_RUNS_MAX 128u
+#define FRAME_RUNS_MAX 256u
 #define FRAME_BYTES_MAX (2u << 20) /* of data in WRITES */
 #define FRAME_CREDITS_MAX 1024u
 

@@ -17,7 +17,6 @@ struct receiver {
 	const struct exposure *exposure;
 	const struct fabric_sink_events *events;
 	void *opaque;
-	struct decant_log log;
 	const _Atomic bool *fenced; /* acquire; from then on no event starts */
 	uint8_t *message;           /* FABRIC_MESSAGE_MAX bytes, channel 0 only */
 	pthread_t thread;

@@ -23,7 +23,6 @@ struct fabric_sink {
 	uint32_t channels;
 	const struct fabric_sink_events *events;
 	void *opaque;
-	struct decant_log log;
 	uint8_t *message; /* channel 0's buffer */
 
 	struct exposure exposure; /* any thread */
@@ -56,7 +55,6 @@ static int sink_admit(void *opaque, uint32_t channel, int fd, struct decant_erro
 	receiver->exposure = &sink->exposure;
 	receiver->events = sink->events;
 	receiver->opaque = sink->opaque;
-	receiver->log = sink->log;
 	receiver->fenced = &sink->fenced;
 	receiver->message = channel == 0 ? sink->message : NULL;
 	rc = tcp_socket_prepare(fd, channel, err);
@@ -106,7 +104,6 @@ int tcp_sink_open(const struct fabric_sink_opts *opts, struct fabric_sink **out,
 	sink->channels = opts->channels;
 	sink->events = opts->events;
 	sink->opaque = opts->opaque;
-	sink->log = opts->log;
 	sink->message = malloc(FABRIC_MESSAGE_MAX);
 	pthread_mutex_init(&sink->fence_lock, NULL);
 	rc = sink->message == NULL ? decant_error_set(err, -ENOMEM, "tcp sink: out of memory") : 0;
