@@ -191,8 +191,12 @@ link = $(CC) $(CFLAGS) $(DECANT_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
 $(O)/decant: $(call obj,$(decant_srcs)) $(static_libs)
 	$(call say,LD,$@)$(link)
 
-$(O)/%.pc: transport/api/%.pc.in include/decant/version.h
+# Where to install can be told at `make install`, after all has been built.
+paths_text = $(prefix) $(exec_prefix) $(libdir) $(includedir)
+$(O)/paths: FORCE
 	@mkdir -p $(@D)
+	@echo '$(paths_text)' | cmp -s - $@ || echo '$(paths_text)' > $@
+$(O)/%.pc: transport/api/%.pc.in include/decant/version.h $(O)/paths
 	$(call say,GEN,$@)sed -e 's|@prefix@|$(prefix)|' -e 's|@exec_prefix@|$(exec_prefix)|' -e 's|@libdir@|$(libdir)|' \
 		-e 's|@includedir@|$(includedir)|' -e 's|@version@|$(version)|' $< > $@
 

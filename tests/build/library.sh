@@ -19,7 +19,7 @@ point() { # name, command...
 
 headers=(include/decant/*.h)
 declared() { # functions that a header declares, of one prefix
-	cat "$@" | gcc -E -P -Iinclude -x c - 2>/dev/null | grep -oE '\bdecant_[a-z_]+ *\(' | tr -d ' (' | sort -u
+	cat "$@" | gcc -E -P -Iinclude -x c - 2>/dev/null | grep -v '^typedef' | grep -oE '\bdecant_[a-z_]+ *\(' | tr -d ' (' | sort -u
 }
 exported() { nm -D --defined-only "$1" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort -u; }
 public=$(declared $(ls include/decant/*.h | grep -v '/kvm\.h$'))
@@ -41,8 +41,8 @@ compiles_as_cxx() {
 }
 exports_what_is_declared() { diff <(exported "$1") <(echo "$2"); }
 installs() {
-	make --no-print-directory O="$DECANT_BUILD" DESTDIR="$root" prefix=/usr install &&
-		[ -x "$root/usr/bin/decant" ] && [ -e "$root/usr/include/decant/decant.h" ]
+	make --no-print-directory O="$DECANT_BUILD" DESTDIR="$root" prefix=/opt/decant install &&
+		[ -x "$root/opt/decant/bin/decant" ] && [ -e "$root/opt/decant/include/decant/decant.h" ]
 }
 links() {
 	cat >"$root/user.c" <<'EOF'
@@ -56,12 +56,12 @@ int main(void)
 }
 EOF
 	# shellcheck disable=SC2046
-	export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$root/usr/lib/pkgconfig
+	export PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_PATH=$root/opt/decant/lib/pkgconfig
 	gcc -o "$root/user" "$root/user.c" $(pkg-config --cflags --libs "$1")
 }
-runs() { LD_LIBRARY_PATH=$root/usr/lib "$root/user"; }
+runs() { LD_LIBRARY_PATH=$root/opt/decant/lib "$root/user"; }
 loads() {
-	python3 - "$root/usr/lib/libdecant.so.0" <<'EOF'
+	python3 - "$root/opt/decant/lib/libdecant.so.0" <<'EOF'
 import ctypes, sys
 library = ctypes.CDLL(sys.argv[1])
 library.decant_version_string.restype = ctypes.c_char_p
@@ -69,8 +69,8 @@ assert library.decant_version_string().count(b".") == 2
 EOF
 }
 uninstalls() {
-	make --no-print-directory O="$DECANT_BUILD" DESTDIR="$root" prefix=/usr uninstall &&
-		[ -z "$(find "$root/usr" ! -type d)" ]
+	make --no-print-directory O="$DECANT_BUILD" DESTDIR="$root" prefix=/opt/decant uninstall &&
+		[ -z "$(find "$root/opt/decant" ! -type d)" ]
 }
 
 echo 1..10
