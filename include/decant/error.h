@@ -22,9 +22,9 @@ struct decant_error {
 	char msg[DECANT_ERROR_MAX]; /* "what: where: why; what to do" */
 };
 
-#define DECANT_ERROR_INIT                                                                          \
-	{                                                                                          \
-		0, ""                                                                              \
+#define DECANT_ERROR_INIT \
+	{                 \
+		0, ""     \
 	}
 
 /*
@@ -41,8 +41,7 @@ int decant_error_set(struct decant_error *err, int code, const char *fmt, ...)
  *
  * Keeps the code. A message that no longer fits is cut at its end. @err may be NULL.
  */
-void decant_error_prefix(struct decant_error *err, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void decant_error_prefix(struct decant_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* decant_error_clear() -- back to "no error"; @err may be NULL */
 void decant_error_clear(struct decant_error *err);

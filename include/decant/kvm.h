@@ -37,9 +37,9 @@ struct decant_kvm_opts {
 	struct decant_log log;
 };
 
-#define DECANT_KVM_OPTS_INIT                                                                       \
-	{                                                                                          \
-		.size = sizeof(struct decant_kvm_opts)                                             \
+#define DECANT_KVM_OPTS_INIT                           \
+	{                                              \
+		.size = sizeof(struct decant_kvm_opts) \
 	}
 
 struct decant_kvm;
@@ -56,8 +56,7 @@ int decant_kvm_new(const struct decant_kvm_opts *opts, struct decant_kvm **kvm, 
  *
  * @memory must outlive the glue. Returns 0 or KVM's error with the region's name.
  */
-int decant_kvm_add_memory(struct decant_kvm *kvm, const struct decant_memory *memory,
-			  struct decant_error *err);
+int decant_kvm_add_memory(struct decant_kvm *kvm, const struct decant_memory *memory, struct decant_error *err);
 
 /*
  * decant_kvm_add_vcpu() -- tell of vCPU @index (0, 1, ... in order) and its KVM_CREATE_VCPU descriptor; maps its dirty ring
@@ -73,10 +72,8 @@ int decant_kvm_add_vcpu(struct decant_kvm *kvm, uint32_t index, int vcpu_fd, str
  *
  * load returns -EOPNOTSUPP and names the CPUID leaf and bits, the MSR, or the frequency that this host lacks.
  */
-int decant_kvm_shape_save(struct decant_kvm *kvm, struct decant_state_writer *shape,
-			  struct decant_error *err);
-int decant_kvm_shape_load(struct decant_kvm *kvm, struct decant_state_reader *shape,
-			  struct decant_error *err);
+int decant_kvm_shape_save(struct decant_kvm *kvm, struct decant_state_writer *shape, struct decant_error *err);
+int decant_kvm_shape_load(struct decant_kvm *kvm, struct decant_state_reader *shape, struct decant_error *err);
 
 /*
  * decant_kvm_dirty_*() -- dirty tracking, with the semantics of struct decant_vmm_ops
@@ -111,10 +108,8 @@ void decant_kvm_mark(struct decant_kvm *kvm, uint64_t guest_address, uint64_t le
  * decant_kvm_state_load() -- restores into a VM of equal shape, in the order of docs/kvm-state.md, and checks each value
  * that KVM lets one read back. Repeatable. Clocks are kept aside until decant_kvm_clock_start().
  */
-int decant_kvm_state_save(struct decant_kvm *kvm, struct decant_state_writer *state,
-			  struct decant_error *err);
-int decant_kvm_state_load(struct decant_kvm *kvm, struct decant_state_reader *state,
-			  struct decant_error *err);
+int decant_kvm_state_save(struct decant_kvm *kvm, struct decant_state_writer *state, struct decant_error *err);
+int decant_kvm_state_load(struct decant_kvm *kvm, struct decant_state_reader *state, struct decant_error *err);
 
 /*
  * decant_kvm_clock_stop() -- note guest TSC and kvmclock at the pause; call when all vCPUs have left KVM_RUN
@@ -130,13 +125,13 @@ int decant_kvm_clock_start(struct decant_kvm *kvm, const struct decant_handover 
 /* What this host's KVM offers, for decant probe. */
 struct decant_kvm_caps {
 	size_t size;
-	bool usable;          /* a VM and a vCPU could be made */
-	bool long_mode;       /* a 64-bit guest really runs (tried, not asked) */
+	bool usable;    /* a VM and a vCPU could be made */
+	bool long_mode; /* a 64-bit guest really runs (tried, not asked) */
 	bool manual_protect;
 	bool initially_all_set;
-	uint32_t ring_max;    /* entries per vCPU, 0: no ring */
+	uint32_t ring_max; /* entries per vCPU, 0: no ring */
 	bool xsave2;
-	bool clock_realtime;  /* KVM_GET_CLOCK ties kvmclock to CLOCK_REALTIME */
+	bool clock_realtime; /* KVM_GET_CLOCK ties kvmclock to CLOCK_REALTIME */
 	bool tsc_control;
 	bool tsc_offset;
 	bool nested_state;

@@ -38,10 +38,9 @@ struct decant_region {
 	uint64_t fd_offset;                /* where the region starts in @fd, bytes */
 };
 
-#define DECANT_REGION_INIT                                                                         \
-	{                                                                                          \
-		.size = sizeof(struct decant_region), .page_size = DECANT_PAGE_SIZE,               \
-		.numa_node = -1, .fd = -1,                                                         \
+#define DECANT_REGION_INIT                                                                                      \
+	{                                                                                                       \
+		.size = sizeof(struct decant_region), .page_size = DECANT_PAGE_SIZE, .numa_node = -1, .fd = -1, \
 	}
 
 /* A set of regions. Not thread-safe while regions are added; read-only and shared freely afterwards. */
@@ -56,8 +55,7 @@ int decant_memory_new(struct decant_memory **memory, struct decant_error *err);
  * Copies *@region. Mapping and descriptor stay the caller's and must outlive the set.
  * Returns the region's index, -EINVAL (shape), -EEXIST (name, or guest addresses that overlap), -ENOSPC (too many).
  */
-int decant_memory_add(struct decant_memory *memory, const struct decant_region *region,
-		      struct decant_error *err);
+int decant_memory_add(struct decant_memory *memory, const struct decant_region *region, struct decant_error *err);
 
 /*
  * decant_memory_allocate() -- create memory for a region and add it
@@ -89,8 +87,8 @@ uint64_t decant_memory_allocated(const struct decant_memory *memory);
  * Looks in [*@offset, @end) of region @index; sets *@offset and *@length (bytes, multiples of 4 KiB) and returns 1,
  * or returns 0 when all the rest is a hole. Never allocates a page. Where holes cannot be known, all is data.
  */
-int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset,
-			    uint64_t end, uint64_t *length, struct decant_error *err);
+int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset, uint64_t end,
+			    uint64_t *length, struct decant_error *err);
 
 /* decant_memory_free() -- unmap and close what the set owns; NULL is fine */
 void decant_memory_free(struct decant_memory *memory);

@@ -60,18 +60,16 @@ struct decant_vmm_ops {
 	size_t size;
 	int (*shape_save)(void *vmm, struct decant_state_writer *shape, struct decant_error *err);
 	int (*dirty_start)(void *vmm, struct decant_error *err);
-	int (*dirty_fetch)(void *vmm, uint32_t region, uint64_t *bitmap, uint64_t pages,
+	int (*dirty_fetch)(void *vmm, uint32_t region, uint64_t *bitmap, uint64_t pages, struct decant_error *err);
+	int (*dirty_clear)(void *vmm, uint32_t region, uint64_t first, uint64_t pages, const uint64_t *bitmap,
 			   struct decant_error *err);
-	int (*dirty_clear)(void *vmm, uint32_t region, uint64_t first, uint64_t pages,
-			   const uint64_t *bitmap, struct decant_error *err);
 	void (*dirty_stop)(void *vmm);
 	int (*pause)(void *vmm, uint64_t *left_ns, struct decant_error *err);
 	int (*resume)(void *vmm, struct decant_error *err);
 	int (*state_save)(void *vmm, struct decant_state_writer *state, struct decant_error *err);
 
-	int (*create)(void *vmm, struct decant_state_reader *shape,
-		      const struct decant_region *regions, uint32_t count,
-		      struct decant_memory *memory, struct decant_error *err);
+	int (*create)(void *vmm, struct decant_state_reader *shape, const struct decant_region *regions,
+		      uint32_t count, struct decant_memory *memory, struct decant_error *err);
 	int (*state_load)(void *vmm, struct decant_state_reader *state, struct decant_error *err);
 	int (*start)(void *vmm, const struct decant_handover *handover, uint64_t *entered_ns,
 		     struct decant_error *err);
@@ -88,28 +86,28 @@ enum decant_not_converging {
 
 struct decant_migration_opts {
 	size_t size;
-	const char *peer;     /* "host:port" or "[v6]:port" of the receiver */
-	const char *name;     /* the VM's, for messages and the receiver; up to 63 bytes */
-	const char *fabric;   /* "auto", "tcp", "loop" */
-	uint32_t channels;    /* 0: the fabric's default */
+	const char *peer;   /* "host:port" or "[v6]:port" of the receiver */
+	const char *name;   /* the VM's, for messages and the receiver; up to 63 bytes */
+	const char *fabric; /* "auto", "tcp", "loop" */
+	uint32_t channels;  /* 0: the fabric's default */
 	uint64_t max_downtime_ns;
 	uint64_t timeout_ns;            /* for the whole up to GO; 0: none */
 	uint64_t switchover_timeout_ns; /* pause to GO; 0: max(4 x max_downtime, 500 ms) */
 	uint64_t bandwidth_Bps;         /* 0: all there is */
 	uint64_t peer_timeout_ns;       /* a peer silent for so long is gone */
 	enum decant_not_converging if_not_converging;
-	bool verify;          /* hash every page at both ends before READY */
-	bool ask_verdict;     /* fetch the guest's verdict after RUNNING */
+	bool verify;      /* hash every page at both ends before READY */
+	bool ask_verdict; /* fetch the guest's verdict after RUNNING */
 	struct decant_log log;
 	/* called from the migrating thread when something worth showing has changed, at most 20 times a second; may be NULL */
 	void (*progress)(void *opaque, const struct decant_stats *stats);
 	void *opaque; /* of progress */
 };
 
-#define DECANT_MIGRATION_OPTS_INIT                                                                 \
-	{                                                                                          \
-		.size = sizeof(struct decant_migration_opts), .fabric = "auto",                    \
-		.max_downtime_ns = 300000000u, .peer_timeout_ns = 5000000000u,                     \
+#define DECANT_MIGRATION_OPTS_INIT                                                                             \
+	{                                                                                                      \
+		.size = sizeof(struct decant_migration_opts), .fabric = "auto", .max_downtime_ns = 300000000u, \
+		.peer_timeout_ns = 5000000000u,                                                                \
 	}
 
 /* One outgoing migration. Made, run once, freed. */
@@ -121,8 +119,8 @@ struct decant_migration;
  * Options and ops are copied, strings too; @vmm and @memory must outlive the migration. Touches neither VM nor network.
  * Returns 0, -EINVAL (which option, and what it takes), -ENOMEM.
  */
-int decant_migration_new(const struct decant_migration_opts *opts, const struct decant_vmm_ops *ops,
-			 void *vmm, struct decant_memory *memory, struct decant_migration **migration,
+int decant_migration_new(const struct decant_migration_opts *opts, const struct decant_vmm_ops *ops, void *vmm,
+			 struct decant_memory *memory, struct decant_migration **migration,
 			 struct decant_error *err);
 
 /*
@@ -161,19 +159,19 @@ void decant_migration_free(struct decant_migration *migration);
 
 struct decant_receiver_opts {
 	size_t size;
-	const char *listen;       /* "host:port"; port 0 takes a free one */
-	const char *name;         /* take only a VM of this name; NULL: any */
-	uint64_t max_memory;      /* bytes of guest memory taken at most; 0: what the host has available */
-	uint64_t lease_ns;        /* how long READY holds without GO */
+	const char *listen;  /* "host:port"; port 0 takes a free one */
+	const char *name;    /* take only a VM of this name; NULL: any */
+	uint64_t max_memory; /* bytes of guest memory taken at most; 0: what the host has available */
+	uint64_t lease_ns;   /* how long READY holds without GO */
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads; /* that touch memory ahead of the data; 0: one per two CPUs */
 	struct decant_log log;
 };
 
-#define DECANT_RECEIVER_OPTS_INIT                                                                  \
-	{                                                                                          \
-		.size = sizeof(struct decant_receiver_opts), .lease_ns = 5000000000u,              \
-		.peer_timeout_ns = 5000000000u,                                                    \
+#define DECANT_RECEIVER_OPTS_INIT                                                     \
+	{                                                                             \
+		.size = sizeof(struct decant_receiver_opts), .lease_ns = 5000000000u, \
+		.peer_timeout_ns = 5000000000u,                                       \
 	}
 
 /* Takes one VM in. */
@@ -184,8 +182,8 @@ struct decant_receiver;
  *
  * Returns 0, -EINVAL, -EADDRINUSE and whatever else bind(2) says, with the address in the message, -ENOMEM.
  */
-int decant_receiver_new(const struct decant_receiver_opts *opts, const struct decant_vmm_ops *ops,
-			void *vmm, struct decant_receiver **receiver, struct decant_error *err);
+int decant_receiver_new(const struct decant_receiver_opts *opts, const struct decant_vmm_ops *ops, void *vmm,
+			struct decant_receiver **receiver, struct decant_error *err);
 
 /* decant_receiver_port() -- the port it listens on */
 uint16_t decant_receiver_port(const struct decant_receiver *receiver);
@@ -199,8 +197,7 @@ uint16_t decant_receiver_port(const struct decant_receiver *receiver);
  * Returns 0 with the guest running, its memory in *@memory (the caller's from then on: free it with
  * decant_memory_free() after the VM), -ECANCELED after decant_receiver_stop().
  */
-int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory **memory,
-			struct decant_error *err);
+int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory **memory, struct decant_error *err);
 
 /* decant_receiver_stop() -- make run return if no VM is running yet; async-signal-safe; any thread */
 void decant_receiver_stop(struct decant_receiver *receiver);

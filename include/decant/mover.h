@@ -39,10 +39,9 @@ struct decant_mover_opts {
 	struct decant_log log;
 };
 
-#define DECANT_MOVER_OPTS_INIT                                                                     \
-	{                                                                                          \
-		.size = sizeof(struct decant_mover_opts), .fabric = "auto",                        \
-		.peer_timeout_ns = 5000000000u,                                                    \
+#define DECANT_MOVER_OPTS_INIT                                                                              \
+	{                                                                                                   \
+		.size = sizeof(struct decant_mover_opts), .fabric = "auto", .peer_timeout_ns = 5000000000u, \
 	}
 
 /* The longest message that decant_mover_message() takes, bytes. */
@@ -80,8 +79,7 @@ int decant_mover_barrier(struct decant_mover *mover, struct decant_error *err);
  * Messages arrive once each and in order, and before the end of any barrier called after them. A message whose
  * connection dies under it is sent again over the next.
  */
-int decant_mover_message(struct decant_mover *mover, const void *data, size_t length,
-			 struct decant_error *err);
+int decant_mover_message(struct decant_mover *mover, const void *data, size_t length, struct decant_error *err);
 
 /* decant_mover_cancel() -- make the blocking calls return -ECANCELED; any thread */
 void decant_mover_cancel(struct decant_mover *mover);
@@ -92,9 +90,8 @@ void decant_mover_close(struct decant_mover *mover);
 struct decant_landing_ops {
 	size_t size;
 	/* as decant_vmm_ops.create; @shape may be empty */
-	int (*create)(void *opaque, struct decant_state_reader *shape,
-		      const struct decant_region *regions, uint32_t count,
-		      struct decant_memory *memory, struct decant_error *err);
+	int (*create)(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
+		      uint32_t count, struct decant_memory *memory, struct decant_error *err);
 	/* one ordered message; from a thread of the fabric; may block, which is the flow control; an error ends the session */
 	int (*message)(void *opaque, const void *data, size_t length, struct decant_error *err);
 };
@@ -108,17 +105,17 @@ struct decant_landing_opts {
 	struct decant_log log;
 };
 
-#define DECANT_LANDING_OPTS_INIT                                                                   \
-	{                                                                                          \
-		.size = sizeof(struct decant_landing_opts), .peer_timeout_ns = 5000000000u,        \
+#define DECANT_LANDING_OPTS_INIT                                                            \
+	{                                                                                   \
+		.size = sizeof(struct decant_landing_opts), .peer_timeout_ns = 5000000000u, \
 	}
 
 /* The destination's end of a mover. */
 struct decant_landing;
 
 /* decant_landing_new() -- bind and listen; as decant_receiver_new() */
-int decant_landing_new(const struct decant_landing_opts *opts, const struct decant_landing_ops *ops,
-		       void *opaque, struct decant_landing **landing, struct decant_error *err);
+int decant_landing_new(const struct decant_landing_opts *opts, const struct decant_landing_ops *ops, void *opaque,
+		       struct decant_landing **landing, struct decant_error *err);
 
 /* decant_landing_port() -- the port it listens on */
 uint16_t decant_landing_port(const struct decant_landing *landing);
@@ -129,8 +126,7 @@ uint16_t decant_landing_port(const struct decant_landing *landing);
  * Returns 0 after the source's goodbye: all channels are fenced, *@memory is the caller's. Otherwise a negative errno, the
  * memory freed.
  */
-int decant_landing_run(struct decant_landing *landing, struct decant_memory **memory,
-		       struct decant_error *err);
+int decant_landing_run(struct decant_landing *landing, struct decant_memory **memory, struct decant_error *err);
 
 /* decant_landing_stop() -- make run return -ECANCELED; async-signal-safe */
 void decant_landing_stop(struct decant_landing *landing);

@@ -12,9 +12,9 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-#define DECANT_STATE_NAME_MAX 32               /* with its terminator */
-#define DECANT_STATE_RECORD_MAX (1u << 20)     /* bytes of one record's data */
-#define DECANT_STATE_TOTAL_MAX (64u << 20)     /* bytes of all records of one VM */
+#define DECANT_STATE_NAME_MAX 32           /* with its terminator */
+#define DECANT_STATE_RECORD_MAX (1u << 20) /* bytes of one record's data */
+#define DECANT_STATE_TOTAL_MAX (64u << 20) /* bytes of all records of one VM */
 
 /*
  * One record. @name says what it is ("kvm.vcpu.regs"), @instance of which ("vCPU 1"), @version how @data is laid out.
@@ -39,8 +39,8 @@ int decant_state_writer_new(struct decant_state_writer **writer, struct decant_e
  *
  * Returns 0, -EINVAL (name too long or empty, name and instance there already), -EMSGSIZE (limits above), -ENOMEM.
  */
-int decant_state_put(struct decant_state_writer *writer, const char *name, uint32_t instance,
-		     uint32_t version, const void *data, size_t length, struct decant_error *err);
+int decant_state_put(struct decant_state_writer *writer, const char *name, uint32_t instance, uint32_t version,
+		     const void *data, size_t length, struct decant_error *err);
 
 /* decant_state_writer_bytes() -- the encoded list, owned by the writer, valid until the next call on it */
 const void *decant_state_writer_bytes(const struct decant_state_writer *writer, size_t *length);
@@ -69,9 +69,8 @@ int decant_state_next(struct decant_state_reader *reader, struct decant_state_re
  * Marks it as used, so that decant_state_unused() can tell what nobody read.
  * Returns 0, -ENOENT (not there), -EPROTO (a version this build does not know).
  */
-int decant_state_get(struct decant_state_reader *reader, const char *name, uint32_t instance,
-		     uint32_t max_version, struct decant_state_record *record,
-		     struct decant_error *err);
+int decant_state_get(struct decant_state_reader *reader, const char *name, uint32_t instance, uint32_t max_version,
+		     struct decant_state_record *record, struct decant_error *err);
 
 /*
  * decant_state_unused() -- the first record that no decant_state_get() has taken, into *@record; 1, or 0 if none

@@ -76,15 +76,15 @@ struct decant_stats {
 	struct decant_pass pass[DECANT_PASSES_MAX];
 	uint32_t progress_permille; /* never runs backwards */
 
-	uint64_t throughput_Bps;         /* of pass 1: payload by its time */
-	uint64_t rate_Bps;               /* now */
-	uint64_t dirty_rate_Bps;         /* as seen in the last pass */
-	uint64_t forecast_downtime_ns;   /* if it switched over now */
-	uint64_t forecast_total_ns;      /* from now to the end; 0: no forecast yet, or none possible */
+	uint64_t throughput_Bps;       /* of pass 1: payload by its time */
+	uint64_t rate_Bps;             /* now */
+	uint64_t dirty_rate_Bps;       /* as seen in the last pass */
+	uint64_t forecast_downtime_ns; /* if it switched over now */
+	uint64_t forecast_total_ns;    /* from now to the end; 0: no forecast yet, or none possible */
 
-	uint64_t setup_ns;          /* start to the first byte of guest memory */
-	uint64_t total_ns;          /* start to RUNNING received */
-	uint64_t downtime_ns;       /* first vCPU out of KVM_RUN at the source to first vCPU into it at the destination, less verify */
+	uint64_t setup_ns; /* start to the first byte of guest memory */
+	uint64_t total_ns; /* start to RUNNING received */
+	uint64_t downtime_ns; /* first vCPU out of KVM_RUN at the source to first vCPU into it at the destination, less verify */
 	uint64_t downtime_bound_ns; /* the same on one clock: to RUNNING received, less verify */
 	uint64_t verify_ns;         /* time that --verify took inside the pause */
 	uint64_t clock_error_ns;    /* how far the two hosts' clocks may be apart after matching */

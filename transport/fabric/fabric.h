@@ -36,9 +36,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FABRIC_TOKEN_SIZE 16     /* bytes that a channel presents to prove whose it is */
+#define FABRIC_TOKEN_SIZE 16 /* bytes that a channel presents to prove whose it is */
 #define FABRIC_CHANNELS_MAX 16
-#define FABRIC_ADDRESS_MAX 256   /* bytes of an encoded address */
+#define FABRIC_ADDRESS_MAX 256                 /* bytes of an encoded address */
 #define FABRIC_MESSAGE_MAX ((64u << 10) + 64u) /* DECANT_MESSAGE_MAX and the engine's own head */
 #define FABRIC_NAME_MAX 16
 #define FABRIC_REGIONS_MAX 64
@@ -95,11 +95,11 @@ struct fabric_source_opts {
 };
 
 struct fabric_source_stats {
-	uint64_t writes;         /* given to write() */
-	uint64_t bytes;          /* of them */
-	uint64_t posts;          /* calls that gave work to the kernel or device (sendmsg, ibv_post_send) */
-	uint64_t completions;    /* of signalled work, where there is such a thing */
-	uint64_t cpu_ns;         /* of the fabric's own threads */
+	uint64_t writes;      /* given to write() */
+	uint64_t bytes;       /* of them */
+	uint64_t posts;       /* calls that gave work to the kernel or device (sendmsg, ibv_post_send) */
+	uint64_t completions; /* of signalled work, where there is such a thing */
+	uint64_t cpu_ns;      /* of the fabric's own threads */
 };
 
 struct fabric_ops {
@@ -111,8 +111,7 @@ struct fabric_ops {
 	bool (*reaches)(const uint8_t boot_id[16], uint32_t pid);
 
 	/* The sink listens when open has returned; channels are accepted by its own threads and must present their token. */
-	int (*sink_open)(const struct fabric_sink_opts *opts, struct fabric_sink **sink,
-			 struct decant_error *err);
+	int (*sink_open)(const struct fabric_sink_opts *opts, struct fabric_sink **sink, struct decant_error *err);
 	void (*sink_address)(const struct fabric_sink *sink, struct fabric_address *address);
 	/* register one granule (or the shorter end of a region) for writing; the memory is populated; idempotent */
 	int (*sink_expose)(struct fabric_sink *sink, uint32_t region, uint64_t offset, uint64_t length,
@@ -124,10 +123,11 @@ struct fabric_ops {
 	/* returns when all channels stand */
 	int (*source_connect)(const struct fabric_source_opts *opts, struct fabric_source **source,
 			      struct decant_error *err);
-	int (*source_map)(struct fabric_source *source, void *memory, uint64_t length,
-			  uint64_t *lkey, struct decant_error *err);
+	int (*source_map)(struct fabric_source *source, void *memory, uint64_t length, uint64_t *lkey,
+			  struct decant_error *err);
 	int (*source_write)(struct fabric_source *source, const struct fabric_write *write);
-	int (*source_flush)(struct fabric_source *source); /* give everything queued to the wire, do not wait for it */
+	int (*source_flush)(
+		struct fabric_source *source); /* give everything queued to the wire, do not wait for it */
 	int (*source_barrier)(struct fabric_source *source, uint64_t round); /* implies flush */
 	int (*source_message)(struct fabric_source *source, const void *data, size_t length);
 	/* until what returned -EAGAIN may succeed: 0; -ETIMEDOUT; or why the epoch is lost */

@@ -8,11 +8,11 @@
 #include "unit/fabric/fabric_pair.h"
 #include "util/clock.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <cmocka.h>
 
 static void pair_record(struct fabric_pair *pair, const struct pair_event *event)
 {

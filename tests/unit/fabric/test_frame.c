@@ -7,9 +7,9 @@
 
 #include "fabric/tcp/frame.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include <cmocka.h>
 
 #define PAGE 4096u
 

@@ -9,12 +9,12 @@
 #include "unit/fabric/fabric_pair.h"
 #include "util/clock.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define SOON_NS (20 * NSEC_PER_MSEC)
 

@@ -12,12 +12,12 @@
 #include "util/clock.h"
 #include "util/io.h"
 
-#include <cmocka.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define HELLO_BYTES (FRAME_HEAD_SIZE + FRAME_HELLO_SIZE)
 

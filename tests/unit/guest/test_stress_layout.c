@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <stdbool.h>
+#include <cmocka.h>
 
 #include "guest/stress_layout.h"
 

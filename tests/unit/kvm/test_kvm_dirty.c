@@ -10,13 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define MEMORY (32u << 20)
 #define PAGES (MEMORY / DECANT_PAGE_SIZE)

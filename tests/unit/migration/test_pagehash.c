@@ -5,10 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
+#include <cmocka.h>
 
 #include <decant/memory.h>
 

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <limits.h>
+#include <cmocka.h>
 
 #include "util/clock.h"
 
