@@ -30,6 +30,7 @@
 #define STAMP_COLD_ADD 0x2c1b3c6du /* each cold word, less the one before */
 #define STAMP_COLD_WORDS 8u
 #define STAMP_EIGHTH 512u
+#define STAMP_QUARTER 1024u
 
 /* What the stamps of one sweep have in common. */
 struct stamp_key {
