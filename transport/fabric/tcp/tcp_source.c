@@ -25,8 +25,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* how long a goodbye may take before the connection is cut */
-#define SOURCE_GOODBYE_NS (50 * NSEC_PER_MSEC)
+/* how long a goodbye may take before the connection is cut: it waits for nothing but a turn of the sender's thread */
+#define SOURCE_GOODBYE_NS (500 * NSEC_PER_MSEC)
 
 struct fabric_source {
 	/* set at connect, read-only after */
@@ -221,7 +221,8 @@ static int source_welcome(int fd, uint32_t *credits, uint64_t deadline_ns, struc
 
 static void source_stop_senders(struct fabric_source *source, uint32_t count)
 {
-	const uint64_t deadline_ns = clock_deadline_ns(SOURCE_GOODBYE_NS);
+	const bool failed = atomic_load_explicit(&source->failed, memory_order_acquire) != 0;
+	const uint64_t deadline_ns = clock_deadline_ns(failed ? 0 : SOURCE_GOODBYE_NS);
 
 	for (uint32_t i = 0; i < count; i++)
 		sender_close(&source->sender[i]);
