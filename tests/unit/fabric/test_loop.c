@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fabric/loop/copy.h"
 #include "fabric/loop/loop.h"
 #include "unit/fabric/fabric_pair.h"
 #include "util/clock.h"
@@ -372,6 +373,24 @@ static void test_plan__is_asked_once_per_write_of_its_epoch(void **state)
 	pair_free(pair);
 }
 
+static void test_copy_pages__copies_all_of_it_at_any_alignment(void **state)
+{
+	static _Alignas(64) uint8_t from[9 * PAIR_PAGE + 64], to[9 * PAIR_PAGE + 128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 2654435761u >> 11);
+	for (size_t pages = 1; pages <= 9; pages++) {
+		for (size_t skew = 0; skew < 64; skew += 8) {
+			memset(to, 0, sizeof(to));
+			copy_pages(to + 64, from + skew, pages * PAIR_PAGE);
+			assert_memory_equal(to + 64, from + skew, pages * PAIR_PAGE);
+			assert_int_equal(to[63], 0);
+			assert_int_equal(to[64 + pages * PAIR_PAGE], 0);
+		}
+	}
+}
+
 static void read_boot_id(uint8_t boot_id[16])
 {
 	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
@@ -452,6 +471,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_seed__mixes_channels_but_not_what_is_on_them, reset_plan),
 		cmocka_unit_test_teardown(test_plan__is_asked_once_per_write_of_its_epoch, reset_plan),
 		cmocka_unit_test_teardown(test_stop__while_a_write_is_held_wakes_the_waiting_thread, reset_plan),
+		cmocka_unit_test(test_copy_pages__copies_all_of_it_at_any_alignment),
 		cmocka_unit_test(test_reaches__only_its_own_process),
 	};
 
