@@ -54,12 +54,14 @@ static void kill_in_pass(void *opaque, const struct decant_stats *stats)
 		kill_now(killer);
 }
 
+/* With something to send, whatever the writer has come to. */
 static void kill_while_saving(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
 {
-	(void)vmm;
 	(void)nth;
-	if (event == SYNTHETIC_SAVE)
-		kill_now(opaque);
+	if (event != SYNTHETIC_SAVE)
+		return;
+	synthetic_fill(vmm, 0, 100, 10);
+	kill_now(opaque);
 }
 
 /* Slow enough that there is time to kill, and with something to send in every pass. */
@@ -101,11 +103,12 @@ void scenario_channel_dies_in_pass_1(struct rig *rig)
 	assert_true(rig->stats.sent_bytes >= rig->stats.data_bytes);
 }
 
-static void kill_at_second_fetch(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+static void kill_after_pass_1(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
 {
-	(void)vmm;
-	if (event == SYNTHETIC_FETCH && nth == 2)
-		kill_now(opaque);
+	if (event != SYNTHETIC_FETCH || nth != 1)
+		return;
+	synthetic_fill(vmm, 0, 100, 10);
+	kill_now(opaque);
 }
 
 void scenario_channel_dies_in_a_later_pass(struct rig *rig)
@@ -113,7 +116,7 @@ void scenario_channel_dies_in_a_later_pass(struct rig *rig)
 	struct killer killer;
 
 	prepare(rig, &killer, 1);
-	synthetic_set_hook(rig->source, kill_at_second_fetch, &killer);
+	synthetic_set_hook(rig->source, kill_after_pass_1, &killer);
 	rig_migrate(rig);
 
 	expect_failovers(rig, &killer, 1);
