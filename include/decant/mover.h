@@ -84,7 +84,12 @@ int decant_mover_message(struct decant_mover *mover, const void *data, size_t le
 /* decant_mover_cancel() -- make the blocking calls return -ECANCELED; any thread */
 void decant_mover_cancel(struct decant_mover *mover);
 
-/* decant_mover_close() -- say goodbye (after the last barrier), close and free; NULL is fine */
+/*
+ * decant_mover_close() -- say goodbye, close and free; NULL is fine
+ *
+ * The goodbye is said only if a barrier has covered everything that was pushed and sent, and nothing has failed: it is what makes
+ * decant_landing_run() succeed.
+ */
 void decant_mover_close(struct decant_mover *mover);
 
 struct decant_landing_ops {

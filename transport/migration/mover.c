@@ -201,8 +201,7 @@ int mover_announce(struct decant_mover *mover, uint32_t region, uint64_t offset,
 	if (mover->source == NULL)
 		return 0; /* between epochs: the push that comes asks for what it needs */
 	for (uint64_t g = offset / granules->size; rc == 0 && g < end; g++) {
-		/* only this thread ever leaves NONE */
-		if (granules->state[g] != GRANULE_NONE)
+		if (mover_is_announced(mover, region, g * granules->size))
 			continue;
 		if (message == NULL) {
 			message = calloc(1, sizeof(*message));
@@ -274,7 +273,7 @@ static int await_grant(struct decant_mover *mover, uint32_t region, uint64_t g, 
 		pthread_mutex_unlock(&mover->lock);
 
 		rc = mover_check(mover, err);
-		if (rc == 0 && granules->state[g] == GRANULE_NONE)
+		if (rc == 0 && !mover_is_announced(mover, region, g * granules->size))
 			rc = announce_ahead(mover, region, g * granules->size, err);
 		if (rc < 0)
 			return rc;
@@ -409,6 +408,7 @@ int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offse
 		return decant_error_set(err, -EINVAL,
 					"push: region %u, %llu bytes at %llu: not whole pages of a region", index,
 					(unsigned long long)length, (unsigned long long)offset);
+	mover->unsettled = true;
 	bitmap_set_range(mover->granules[index].unacked, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE);
 	rc = push_marked(mover, index, offset, length, err);
 	/* the failover sends all that is marked, and so the rest of this run too */
@@ -476,6 +476,7 @@ int decant_mover_message(struct decant_mover *mover, const void *data, size_t le
 	}
 	if (rc < 0)
 		return rc;
+	mover->unsettled = true;
 	kept = &mover->kept[mover->kept_count++];
 	for (unsigned int i = 0; i < MOVER_MESSAGE_HEAD; i++)
 		kept->bytes[i] = (uint8_t)(mover->message_sequence >> (8 * i));
@@ -506,6 +507,19 @@ int mover_repeat_unacked(struct decant_mover *mover, struct decant_error *err)
 	return rc;
 }
 
+/* 0, MOVER_EPOCH_LOST or an error */
+static int post_barrier(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc;
+
+	while ((rc = mover->ops->source_barrier(mover->source, mover->round)) == -EAGAIN) {
+		rc = await_room(mover, err);
+		if (rc != 0)
+			return rc;
+	}
+	return rc < 0 ? MOVER_EPOCH_LOST : 0;
+}
+
 int mover_barrier_post(struct decant_mover *mover, struct decant_error *err)
 {
 	int rc = mover_check(mover, err);
@@ -513,12 +527,12 @@ int mover_barrier_post(struct decant_mover *mover, struct decant_error *err)
 	if (rc < 0)
 		return rc;
 	mover->round++;
-	while (mover->ops->source_barrier(mover->source, mover->round) < 0) {
+	while ((rc = post_barrier(mover, err)) == MOVER_EPOCH_LOST) {
 		rc = mover_failover(mover, err);
 		if (rc < 0)
 			return rc;
 	}
-	return 0;
+	return rc;
 }
 
 static void forget_unacked(struct decant_mover *mover)
@@ -526,6 +540,7 @@ static void forget_unacked(struct decant_mover *mover)
 	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
 		bitmap_clear_range(mover->granules[i].unacked, 0, mover->granules[i].pages);
 	mover->kept_count = 0;
+	mover->unsettled = false;
 }
 
 /* 0: acknowledged; MOVER_EPOCH_LOST; or an error */
@@ -675,7 +690,9 @@ void decant_mover_close(struct decant_mover *mover)
 	if (mover == NULL)
 		return;
 	mover_epoch_close(mover);
-	if (mover->peer != NULL && peer_send(mover->peer, WIRE_BYE, NULL, 0, NULL, 0, NULL) == 0 &&
+	/* a goodbye says that all has landed; without it the destination throws away what it has */
+	if (mover->peer != NULL && !mover->unsettled && mover_check(mover, NULL) == 0 &&
+	    peer_send(mover->peer, WIRE_BYE, NULL, 0, NULL, 0, NULL) == 0 &&
 	    peer_receive(mover->peer, clock_deadline_ns(GOODBYE_NS), &message, NULL) == 0)
 		peer_message_free(&message);
 	mover_disconnect(mover);

@@ -43,6 +43,7 @@ struct decant_mover {
 	uint64_t pace_ns;                         /* the time up to which bandwidth has been spent */
 	struct mover_kept *kept;                  /* MOVER_MESSAGES_KEPT of them, made at the first message */
 	uint32_t kept_count;
+	bool unsettled; /* something was pushed or sent that no acknowledged barrier covers */
 	uint64_t message_sequence;
 	uint64_t deadline_ns;
 	const char *deadline_what;

@@ -398,7 +398,10 @@ void takeover_aftercare(struct decant_receiver *receiver)
 		if (message.type == WIRE_VERDICT_ASK)
 			answer_verdict(receiver);
 		else
-			more = false; /* BYE, or something that has no place here any more */
+			more = false;
+		/* the source waits for it; anything else has no place here any more */
+		if (message.type == WIRE_BYE)
+			peer_send(incoming_peer(receiver->incoming), WIRE_BYE, NULL, 0, NULL, 0, NULL);
 		peer_message_free(&message);
 	}
 }
