@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,7 @@ static int take_result(struct decant_mover *mover, const struct decant_memory *m
 	const struct decant_region *region;
 	struct wire_verified verified;
 	struct peer_message message;
+	uint64_t offset;
 	int rc = mover_receive(mover, WIRE_VERIFIED, &message, err);
 
 	if (rc < 0)
@@ -67,13 +69,13 @@ static int take_result(struct decant_mover *mover, const struct decant_memory *m
 	if (rc < 0 || verified.mismatches == 0)
 		return rc;
 	region = decant_memory_region(memory, verified.region);
+	if (region == NULL)
+		return decant_error_set(err, -EPROTO, "VERIFIED: no region %u", verified.region);
+	offset = verified.page * DECANT_PAGE_SIZE;
 	return decant_error_set(err, -EILSEQ,
-				"verify: %llu pages differ at the destination, the first at %s + 0x%llx "
-				"(guest address 0x%llx)",
-				(unsigned long long)verified.mismatches, region != NULL ? region->name : "?",
-				(unsigned long long)verified.page * DECANT_PAGE_SIZE,
-				(unsigned long long)((region != NULL ? region->guest_address : 0) +
-						     verified.page * DECANT_PAGE_SIZE));
+				"verify: %" PRIu64 " pages differ at the destination, the first at %s + 0x%" PRIx64
+				" (guest address 0x%" PRIx64 ")",
+				verified.mismatches, region->name, offset, region->guest_address + offset);
 }
 
 int verify_source(struct decant_mover *mover, const struct decant_memory *memory, struct decant_error *err)
