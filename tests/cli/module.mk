@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-script_tests += tests/cli/main_job.py
-heavy_tests += main_job
-main_job_timeout := 300
+script_tests += \
+	tests/cli/cli_good.py \
+	tests/cli/cli_bad.py
+cli_good_timeout := 300
+cli_bad_timeout := 300
+# they change how many huge pages the host has, and tests elsewhere do so too
+heavy_tests += cli_good cli_bad

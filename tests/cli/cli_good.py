@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""cli_good.py -- the command line, used as it is meant to be"""
+import json
+import os
+import signal
+import subprocess
+
+import rig
+from rig import DONE, FAILED, IN_DOUBT, Host, check
+
+MEMORY_2M_PAGES = 32  # of 2 MiB: two guests of 32 MiB, one on each side
+
+host_count = 0
+
+
+def new_host():
+    global host_count
+    host_count += 1
+    return Host(f"host{host_count}")
+
+
+def migrate_over_tcp(run_words, migrate_words, memory="32M"):
+    here, there = new_host(), new_host()
+    run = here.run("demo", *run_words, memory=memory)
+    receive = there.receive()
+    report_path = rig.path("report.json")
+    done = here.decant("migrate", "demo", receive.address, "--fabric", "tcp", "--max-downtime", "5s", "--report", report_path,
+                       *migrate_words).succeeded()
+    check("demo: migrated to " + receive.address in done.out, str(done))
+    gone = run.wait()
+    check(gone.status == DONE and f"demo: migrated to {receive.address}" in gone.out, str(gone))
+    receive.wait_for("demo: running")
+    check(there.state("demo") == "running", "it should run there")
+    report = rig.read_report(report_path)
+    check(report["decant"] == 1 and report["outcome"] == "completed" and report["guest_verdict"] == "ok", str(report))
+    check(report["guest_pause_ms"] >= report["downtime_ms"] - report["clock_error_ms"], str(report))
+    there.stop("demo", receive)
+    return report
+
+
+def tcp_with_two_vcpus_and_verify():
+    report = migrate_over_tcp(["--vcpus", "2"], ["--verify", "--channels", "3"])
+    check(report["verified"] is True and report["fabric"] == "tcp" and report["channels"] == 3, str(report))
+
+
+def tcp_with_the_dirty_ring():
+    migrate_over_tcp(["--dirty", "ring", "--vcpus", "2"], [])
+
+
+def tcp_with_pages_of_2_mib():
+    with rig.huge_pages(MEMORY_2M_PAGES):
+        report = migrate_over_tcp(["--page-size", "2M"], ["--verify"])
+        check(report["verified"] is True, str(report))
+
+
+def loop_keeps_the_process_and_its_name():
+    here = new_host()
+    run = here.run("demo", "--vcpus", "2")
+    before = here.status("demo")
+    for _ in range(2):
+        here.is_untouched("demo")
+    after = here.status("demo")
+    check(before["pid"] == after["pid"] == run.pid, f"{before} {after}")
+    here.stop("demo", run)
+    check(not os.listdir(os.path.join(here.runtime, "decant")), "socket and lock should be gone")
+
+
+def receive_under_another_name_on_the_same_host():
+    here = new_host()
+    here.run("demo")
+    receive = here.receive("--name", "demo-dst")
+    check(here.state("demo-dst") == "waiting", "a receiver answers under its name")
+    here.decant("migrate", "demo", receive.address, "--max-downtime", "5s").succeeded()
+    receive.wait_for("demo-dst: running")
+    listed = here.decant("list", "--json").succeeded().json()
+    check([vm["vm"] for vm in listed] == ["demo-dst"], str(listed))
+    check("demo-dst" in here.decant("list").succeeded().out, "list in words")
+    here.stop("demo-dst", receive)
+
+
+def pause_and_resume():
+    here = new_host()
+    run = here.run("demo")
+    check(here.decant("pause", "demo").succeeded().out == "demo: paused\n", "pause")
+    check(here.state("demo") == "paused", "state")
+    here.decant("pause", "demo").refused(FAILED, "demo", "paused already")
+    check(here.decant("resume", "demo", "--json").succeeded().json()["vm"] == "demo", "resume --json")
+    here.decant("resume", "demo").refused(FAILED, "not paused")
+    here.is_untouched("demo")
+    here.stop("demo", run)
+
+
+def paused_vm_arrives_paused():
+    here, there = new_host(), new_host()
+    here.run("demo")
+    receive = there.receive()
+    here.decant("pause", "demo").succeeded()
+    report_path = rig.path("paused.json")
+    here.decant("migrate", "demo", receive.address, "--report", report_path, "--verify").succeeded()
+    report = rig.read_report(report_path)
+    check(report["guest_verdict"] is None and report["verified"] is True, str(report))
+    receive.wait_for("demo: arrived, paused as it was")
+    check(there.state("demo") == "paused", "state")
+    there.decant("resume", "demo").succeeded()
+    receive.wait_for("demo: running")
+    there.is_untouched("demo")
+    there.stop("demo", receive)
+
+
+def on_to_a_third_host():
+    hosts = [new_host() for _ in range(3)]
+    hosts[0].run("demo")
+    for here, there in zip(hosts, hosts[1:]):
+        receive = there.receive()
+        here.decant("migrate", "demo", receive.address, "--max-downtime", "5s").succeeded()
+        receive.wait_for("demo: running")
+    hosts[2].is_untouched("demo")
+    hosts[2].stop("demo", receive)
+
+
+def kernel_file_with_a_command_line():
+    here = new_host()
+    image = os.path.join(rig.BUILD, "guest", "stress.elf")
+    run = here.run("demo", "--kernel", image, "--append", "wss=4M data=8M vcpus=2", "--vcpus", "2", guest=None)
+    run.wait_for("2 vCPUs, 4 MiB working set")
+    rig.wait_until("the guest works", lambda: here.state("demo") == "running")
+    here.is_untouched("demo")
+    here.stop("demo", run)
+
+
+def serial_port_into_a_file():
+    here = new_host()
+    log = rig.path("serial.log")
+    run = here.run("demo", "--serial", log)
+    with open(log, encoding="utf-8") as file:
+        check("4 MiB working set" in file.read(), "the guest's line")
+    check("working set" not in run.out(), "and not on the standard output")
+    here.stop("demo", run)
+
+
+def cancel_leaves_the_guest():
+    here, there = new_host(), new_host()
+    run = here.run("demo")
+    receive = there.receive()
+    migrate = here.start("migrate", "demo", receive.address, "--bandwidth", "1M")
+    rig.wait_until("it migrates", lambda: here.state("demo") == "migrating")
+    here.decant("pause", "demo").refused(FAILED, "being migrated")
+    here.decant("stop", "demo").refused(FAILED, "being migrated")
+    check("to" in here.status("demo"), "status tells where to")
+    check("cancelled" in here.decant("cancel", "demo").succeeded().out, "cancel")
+    migrate.wait().refused(FAILED, "demo", "cancel")
+    here.decant("cancel", "demo").refused(FAILED, "not being migrated")
+    here.is_untouched("demo")
+    here.decant("migrate", "demo", receive.address, "--max-downtime", "5s").succeeded()
+    check(run.wait().status == DONE, str(run.done()))
+    receive.wait_for("demo: running")
+    there.stop("demo", receive)
+
+
+def json_events():
+    here, there = new_host(), new_host()
+    run = here.start("run", "--name", "demo", "--memory", "32M", "--guest", "stress:wss=4M", "--json")
+    run.wait_for('"event":"running"')
+    receive = there.start("receive", "--listen", "127.0.0.1:0", "--json")
+    receive.wait_for('"event":"listening"')
+    address = json.loads(receive.out().splitlines()[0])["address"]
+    lines = here.decant("migrate", "demo", address, "--json", "--max-downtime", "5s").succeeded().out.splitlines()
+    events = [json.loads(line) for line in lines]
+    check(events[-1]["event"] == "finished" and events[-1]["report"]["outcome"] == "completed", str(events[-1]))
+    shown = [event["permille"] for event in events if event["event"] == "progress"]
+    check(shown == sorted(shown), f"progress runs backwards: {shown}")
+    run.wait()
+    check(json.loads(run.out().splitlines()[-1])["event"] == "migrated", run.out())
+    receive.wait_for('"event":"arrived"')
+    there.stop("demo", receive)
+
+
+def signals_end_a_vm():
+    here = new_host()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = here.run("demo")
+        run.signal(number)
+        check(run.wait().status == DONE, str(run.done()))
+    receive = here.receive("--name", "demo")
+    receive.signal(signal.SIGTERM)
+    receive.wait().refused(FAILED, "no VM had been taken in")
+    receive = here.receive("--name", "demo")
+    here.decant("stop", "demo").succeeded()
+    receive.wait().refused(FAILED, "no VM had been taken in")
+
+
+def the_name_of_a_dead_process_is_free():
+    here = new_host()
+    run = here.run("demo")
+    run.signal(signal.SIGKILL)
+    run.wait()
+    check(here.decant("list", "--json").succeeded().json() == [], "the dead are not listed")
+    here.decant("status", "demo").refused(FAILED, 'no VM named "demo"')
+    run = here.run("demo")
+    here.stop("demo", run)
+
+
+def death_of_the_source_leaves_the_client_in_doubt():
+    here, there = new_host(), new_host()
+    run = here.run("demo")
+    receive = there.receive()
+    migrate = here.start("migrate", "demo", receive.address, "--bandwidth", "1M")
+    rig.wait_until("it migrates", lambda: here.state("demo") == "migrating")
+    run.signal(signal.SIGKILL)
+    migrate.wait().refused(IN_DOUBT, "nothing more is known")
+
+
+def probe_tells_what_there_is():
+    here = new_host()
+    probe = here.decant("probe", "--json").succeeded().json()
+    check(probe["kvm"]["usable"] is True and probe["memory"]["numa_nodes"], str(probe))
+    check("KVM" in here.decant("probe").succeeded().out, "probe in words")
+
+
+def help_and_version():
+    here = new_host()
+    check(here.decant("--version").succeeded().out.startswith("decant 0."), "version")
+    verbs = ["run", "receive", "migrate", "list", "status", "pause", "resume", "cancel", "stop", "probe"]
+    for verb in verbs:
+        check(verb in here.decant("--help").succeeded().out, verb)
+        check(here.decant(verb, "--help").succeeded().out.startswith(f"decant {verb}"), verb)
+    page = subprocess.run(["man", "-l", "docs/man/decant.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=dict(os.environ, LC_ALL="C"), check=False) if os.path.exists("/usr/bin/man") else None
+    check(page is None or (page.returncode == 0 and not page.stderr), "the manual has mistakes")
+
+
+rig.skip_without_kvm()
+rig.main([
+    tcp_with_two_vcpus_and_verify,
+    tcp_with_the_dirty_ring,
+    tcp_with_pages_of_2_mib,
+    loop_keeps_the_process_and_its_name,
+    receive_under_another_name_on_the_same_host,
+    pause_and_resume,
+    paused_vm_arrives_paused,
+    on_to_a_third_host,
+    kernel_file_with_a_command_line,
+    serial_port_into_a_file,
+    cancel_leaves_the_guest,
+    json_events,
+    signals_end_a_vm,
+    the_name_of_a_dead_process_is_free,
+    death_of_the_source_leaves_the_client_in_doubt,
+    probe_tells_what_there_is,
+    help_and_version,
+])
