@@ -82,20 +82,28 @@ static uint32_t find_page(struct guest_vm *vm, enum stress_kind kind)
 	return 0;
 }
 
+/* Whole sweeps that every vCPU has done: whoever owns a page has written it so often. */
+static uint64_t sweeps_done(struct guest_vm *vm)
+{
+	const volatile struct stress_vcpu *vcpu = guest_vm_host(vm)->status->vcpu;
+
+	return vcpu[0].sweeps < vcpu[1].sweeps ? vcpu[0].sweeps : vcpu[1].sweeps;
+}
+
 /* The page as it was two sweeps ago or more, and the guest paused again. */
 static void old_copy(struct guest_vm *vm, uint8_t *copy)
 {
-	const volatile struct stress_vcpu *vcpu = &guest_vm_host(vm)->status->vcpu[0];
 	uint64_t deadline = clock_deadline_ns(PATIENCE);
+	const volatile struct stress_vcpu *vcpu = guest_vm_host(vm)->status->vcpu;
 	uint64_t sweeps;
 
 	guest_vm_resume(vm);
 	usleep(50000);
 	guest_vm_pause(vm);
 	memcpy(copy, guest_vm_page(vm, HOT_PAGE), DECANT_PAGE_SIZE);
-	sweeps = vcpu->sweeps;
+	sweeps = vcpu[0].sweeps > vcpu[1].sweeps ? vcpu[0].sweeps : vcpu[1].sweeps;
 	guest_vm_resume(vm);
-	while (vcpu->sweeps < sweeps + 3 && clock_now_ns() < deadline)
+	while (sweeps_done(vm) < sweeps + 3 && clock_now_ns() < deadline)
 		usleep(1000);
 	guest_vm_pause(vm);
 }
