@@ -22,6 +22,14 @@ void scenario_bandwidth(struct rig *rig)
 	assert_true(rig->stats.throughput_Bps <= bandwidth * 11 / 10);
 }
 
+/* A guest that has only just begun is quiet. */
+static void await_sweep(const struct rig *rig)
+{
+	for (int i = 0; i < 20000 && synthetic_work(rig->source) < 2 * rig->config.wss_pages; i++)
+		usleep(1000);
+	assert_true(synthetic_work(rig->source) >= 2 * rig->config.wss_pages);
+}
+
 void scenario_downtime_out_of_reach(struct rig *rig)
 {
 	rig->config.rate = 0;
@@ -30,6 +38,7 @@ void scenario_downtime_out_of_reach(struct rig *rig)
 	rig->opts.bandwidth_Bps = SCALE(32, 8) * MIB;
 	rig->opts.max_downtime_ns = 20 * MS;
 	rig_boot_bare(rig);
+	await_sweep(rig);
 	rig_listen(rig);
 	rig_migrate(rig);
 
