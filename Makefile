@@ -33,6 +33,7 @@ bindir ?= $(exec_prefix)/bin
 libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
 pkgconfigdir ?= $(libdir)/pkgconfig
+mandir ?= $(prefix)/share/man
 DESTDIR ?=
 
 version_field = $(shell sed -n 's/^\#define DECANT_VERSION_$(1) *//p' include/decant/version.h)
@@ -207,7 +208,8 @@ include tests/rules.mk
 # ---- install ----
 .PHONY: install uninstall
 install: all ## install below $(DESTDIR)$(prefix)
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(includedir)/decant
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(includedir)/decant \
+		$(DESTDIR)$(mandir)/man1
 	install -m 755 $(O)/decant $(DESTDIR)$(bindir)/
 	for l in libdecant libdecant-kvm; do \
 		install -m 644 $(O)/$$l.a $(DESTDIR)$(libdir)/ && \
@@ -217,6 +219,7 @@ install: all ## install below $(DESTDIR)$(prefix)
 	done
 	install -m 644 $(O)/decant.pc $(O)/decant-kvm.pc $(DESTDIR)$(pkgconfigdir)/
 	install -m 644 include/decant/*.h $(DESTDIR)$(includedir)/decant/
+	install -m 644 docs/man/decant.1 $(DESTDIR)$(mandir)/man1/
 uninstall: ## remove what install has put there
 	rm -f $(DESTDIR)$(bindir)/decant
 	for l in libdecant libdecant-kvm; do \
@@ -224,6 +227,7 @@ uninstall: ## remove what install has put there
 	done
 	rm -f $(DESTDIR)$(pkgconfigdir)/decant.pc $(DESTDIR)$(pkgconfigdir)/decant-kvm.pc
 	rm -rf $(DESTDIR)$(includedir)/decant
+	rm -f $(DESTDIR)$(mandir)/man1/decant.1
 
 .PHONY: clean help
 clean: ## remove everything under $(O)
