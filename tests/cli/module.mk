@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 script_tests += \
 	tests/cli/cli_good.py \
-	tests/cli/cli_bad.py
+	tests/cli/cli_bad.py \
+	tests/cli/cli_doubt.py
 cli_good_timeout := 300
 cli_bad_timeout := 300
+cli_doubt_timeout := 300
 # they change how many huge pages the host has, and tests elsewhere do so too
 heavy_tests += cli_good cli_bad

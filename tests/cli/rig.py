@@ -139,8 +139,7 @@ class Host:
     """A place for VMs with names of its own."""
 
     def __init__(self, name):
-        self.runtime = path(name)
-        os.mkdir(self.runtime, 0o700)
+        self.runtime = tempfile.mkdtemp(prefix=f"{name}.", dir=SCRATCH)
         self.env = dict(os.environ, XDG_RUNTIME_DIR=self.runtime)
 
     def decant(self, *words, stdin=None, stdout=None, seconds=LONG):

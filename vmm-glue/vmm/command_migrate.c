@@ -124,13 +124,16 @@ static int watch_until_finished(struct watch *watch, struct decant_error *err)
 static void migrate_complain(const struct options_migrate *options, struct json_object *report)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
+	const char *outcome = json_get_text(report, "outcome", "failed");
 	const char *error = json_get_text(report, "error", NULL);
 
 	if (report_exit(report) == EXIT_DONE)
 		return;
-	if (strcmp(json_get_text(report, "outcome", ""), "completed") == 0)
+	if (strcmp(outcome, "completed") == 0)
 		error = "it runs at the destination, and HAS FOUND ITS MEMORY DAMAGED";
-	decant_error_set(&err, -EIO, "%s", error != NULL ? error : json_get_text(report, "outcome", "failed"));
+	else if (strcmp(outcome, "cancelled") == 0)
+		error = "cancelled; the guest is here, as it was";
+	decant_error_set(&err, -EIO, "%s", error != NULL ? error : outcome);
 	command_fail("migrate", options->name, EXIT_FAILED, &err);
 }
 

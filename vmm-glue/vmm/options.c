@@ -2,6 +2,7 @@
 /* options.c -- the words of the verbs that make a VM (run, receive) or only name one */
 #include "vmm/options_common.h"
 
+#include "guest/stress_host.h"
 #include "util/size.h"
 
 #include <errno.h>
@@ -192,6 +193,7 @@ static int options_run_check(struct options_run *options, struct decant_error *e
 {
 	const struct machine_boot *boot = &options->boot;
 	const struct machine_config *config = &options->config;
+	struct stress_options stress;
 
 	if ((boot->stress != NULL) == (boot->kernel != NULL))
 		return decant_error_set(err, -EINVAL, "say what to run: either --guest stress or --kernel FILE");
@@ -206,7 +208,7 @@ static int options_run_check(struct options_run *options, struct decant_error *e
 					"--json and --serial stdio both want the standard output; "
 					"use --serial FILE");
 	options->config.guest = boot->kernel != NULL ? MACHINE_GUEST_KERNEL : MACHINE_GUEST_STRESS;
-	return 0;
+	return boot->stress != NULL ? stress_options_parse(boot->stress, &stress, err) : 0;
 }
 
 int options_run(int argc, char **argv, struct options_run *options, struct decant_error *err)
