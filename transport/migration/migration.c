@@ -63,6 +63,19 @@ int migration_set_state(struct decant_migration *m, enum decant_migration_state 
 	return 0;
 }
 
+/* The rate of the pass that is under way, and what that says of the time left; a pass that has ended knows better. */
+static void collect_rate(struct decant_migration *m)
+{
+	const uint64_t ns = clock_now_ns() - m->pass_start_ns;
+	const uint64_t bytes = m->now.sent_bytes - m->pass_start_bytes;
+
+	if (m->now.state != DECANT_STATE_PRECOPY || m->pass_start_ns == 0 || ns < PROGRESS_NS / 2 || bytes == 0)
+		return;
+	m->now.rate_Bps = (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
+	if (m->now.passes == 1)
+		m->now.forecast_total_ns = (uint64_t)((double)m->now.remaining_bytes / (double)bytes * (double)ns);
+}
+
 static void collect(struct decant_migration *m)
 {
 	struct mover_stats stats;
@@ -72,6 +85,7 @@ static void collect(struct decant_migration *m)
 	mover_get_stats(m->mover, &stats);
 	m->now.sent_bytes = stats.bytes + stats.inline_pages * DECANT_PAGE_SIZE;
 	m->now.pages_sent = m->now.sent_bytes / DECANT_PAGE_SIZE;
+	collect_rate(m);
 	m->now.inline_pages = stats.inline_pages;
 	m->now.writes = stats.writes;
 	m->now.failovers = stats.failovers;

@@ -17,15 +17,18 @@ void progress_init(struct progress *progress, FILE *out, bool terminal)
 	progress->terminal = terminal;
 }
 
+/* The pause is not known before the first pass has ended. */
 static void progress_forecast(char *text, size_t room, const struct decant_stats *stats)
 {
 	char pause[WORDS_MAX], rest[WORDS_MAX];
 
-	if (stats->state == DECANT_STATE_PRECOPY && stats->forecast_total_ns != 0)
+	if (stats->state != DECANT_STATE_PRECOPY || stats->forecast_total_ns == 0)
+		text[0] = '\0';
+	else if (stats->forecast_downtime_ns == 0)
+		snprintf(text, room, ", %s left", words_time(rest, stats->forecast_total_ns));
+	else
 		snprintf(text, room, ", %s left, pause about %s", words_time(rest, stats->forecast_total_ns),
 			 words_time(pause, stats->forecast_downtime_ns));
-	else
-		text[0] = '\0';
 }
 
 static void progress_line(const struct progress *progress, const struct decant_stats *stats, char *line)
