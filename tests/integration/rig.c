@@ -255,6 +255,10 @@ void rig_expect_stayed(struct rig *rig, int code)
 /* A receiver that is still clearing up says that it is busy. */
 void rig_expect_usable(struct rig *rig)
 {
+	const struct decant_migration_opts defaults = DECANT_MIGRATION_OPTS_INIT;
+
+	/* a scenario about doubt is impatient; that is no reason to be so now */
+	rig->opts.peer_timeout_ns = defaults.peer_timeout_ns;
 	for (int i = 0; i < 100; i++) {
 		rig_migrate(rig);
 		if (rig->ret != -EBUSY)
