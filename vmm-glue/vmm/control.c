@@ -96,7 +96,8 @@ static void control_client_flush(struct control_client *client)
 			break;
 		done += (size_t)sent;
 	}
-	memmove(client->output, client->output + done, client->output_length - done);
+	if (done > 0)
+		memmove(client->output, client->output + done, client->output_length - done);
 	client->output_length -= done;
 	if (client->output_length == 0 && (client->closing || (client->eof && !client->watching)))
 		control_client_close(client);

@@ -1,3 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 unit_tests += test_boot
 test_boot_srcs := tests/unit/vmm/test_boot.c
+unit_tests += test_control
+test_control_srcs := tests/unit/vmm/test_control.c
+unit_tests += test_machine
+test_machine_srcs := tests/unit/vmm/test_machine.c
+unit_tests += test_options
+test_options_srcs := tests/unit/vmm/test_options.c
+unit_tests += test_report
+test_report_srcs := tests/unit/vmm/test_report.c

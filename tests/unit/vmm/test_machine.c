@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* test_machine.c -- a machine on this host's KVM: run and hold, shape, state, serial port, bus */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "util/clock.h"
+#include "vmm/bus.h"
+#include "vmm/machine.h"
+#include "vmm/machine_shape.h"
+#include "vmm/serial.h"
+
+#define LONG_NS (60 * NSEC_PER_SEC)
+
+static struct machine_config small_config(void)
+{
+	return (struct machine_config){ .name = "small",
+					.memory_bytes = 16 << 20,
+					.page_size = 4096,
+					.vcpus = 2,
+					.guest = MACHINE_GUEST_STRESS };
+}
+
+static struct machine *small_machine(void)
+{
+	const struct machine_boot boot = { .stress = "wss=1M,data=1M,zero=0" };
+	const struct machine_config config = small_config();
+	const struct machine_host host = MACHINE_HOST_INIT;
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct machine *machine = NULL;
+
+	if (machine_new(&config, &host, NULL, &machine, &err) < 0 || machine_boot(machine, &boot, &err) < 0)
+		fail_msg("%s", err.msg);
+	return machine;
+}
+
+static void await_ready(struct machine *machine)
+{
+	uint64_t deadline = clock_deadline_ns(LONG_NS);
+
+	while (!machine_ready(machine) && clock_now_ns() < deadline)
+		usleep(1000);
+	assert_true(machine_ready(machine));
+}
+
+static void test_machine_run__guest_works_and_judges(void **state)
+{
+	struct machine *machine = small_machine();
+	struct decant_verdict verdict;
+	(void)state;
+
+	assert_int_equal(machine_get_state(machine), MACHINE_HELD);
+	assert_false(machine_ready(machine));
+	assert_int_equal(machine_run(machine, NULL, NULL), 0);
+	await_ready(machine);
+	assert_int_equal(machine_get_state(machine), MACHINE_RUNNING);
+	assert_int_equal(machine_verdict(machine, &verdict, NULL), 0);
+
+	assert_int_equal(verdict.status, DECANT_VERDICT_OK);
+	machine_free(machine);
+}
+
+static void test_machine_hold__stamps_and_stillness(void **state)
+{
+	struct machine *machine = small_machine();
+	uint64_t entered = 0, left = 0, before, after;
+	(void)state;
+
+	before = clock_now_ns();
+	assert_int_equal(machine_run(machine, &entered, NULL), 0);
+	assert_true(entered >= before && entered <= clock_now_ns());
+	await_ready(machine);
+	for (int i = 0; i < 50; i++) {
+		before = clock_now_ns();
+		assert_int_equal(machine_hold(machine, &left, NULL), 0);
+		after = clock_now_ns();
+		assert_true(left >= before && left <= after);
+		assert_int_equal(machine_get_state(machine), MACHINE_HELD);
+		assert_int_equal(machine_run(machine, &entered, NULL), 0);
+		assert_true(entered >= after && entered <= clock_now_ns());
+	}
+	machine_free(machine);
+}
+
+static void test_machine_free__in_every_state(void **state)
+{
+	struct machine *machine;
+	(void)state;
+
+	machine_free(NULL);
+	machine_free(small_machine());
+	machine = small_machine();
+	assert_int_equal(machine_run(machine, NULL, NULL), 0);
+	machine_free(machine);
+	machine = small_machine();
+	assert_int_equal(machine_run(machine, NULL, NULL), 0);
+	assert_int_equal(machine_hold(machine, NULL, NULL), 0);
+	machine_free(machine);
+}
+
+static void test_machine_verdict__of_one_that_is_held(void **state)
+{
+	struct machine *machine = small_machine();
+	struct decant_verdict verdict;
+	(void)state;
+
+	assert_int_equal(machine_verdict(machine, &verdict, NULL), 0);
+	assert_int_equal(verdict.status, DECANT_VERDICT_NONE);
+	machine_free(machine);
+}
+
+static const struct {
+	const char *name;
+	uint64_t memory, page_size;
+	uint32_t vcpus;
+} bad_configs[] = {
+	{ "", 16 << 20, 4096, 1 },
+	{ "a/b", 16 << 20, 4096, 1 },
+	{ "-a", 16 << 20, 4096, 1 },
+	{ "a", 0, 4096, 1 },
+	{ "a", 1 << 20, 4096, 1 },
+	{ "a", 32ull << 40, 4096, 1 },
+	{ "a", 16 << 20, 8192, 1 },
+	{ "a", 16 << 20, 0, 1 },
+	{ "a", 17 << 20, 2 << 20, 1 },
+	{ "a", 16 << 20, 4096, 0 },
+	{ "a", 16 << 20, 4096, MACHINE_VCPUS_MAX + 1 },
+};
+
+static void test_machine_new__bad_values(void **state)
+{
+	const struct machine_host host = MACHINE_HOST_INIT;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(bad_configs) / sizeof(bad_configs[0]); i++) {
+		struct machine_config config = {
+			.memory_bytes = bad_configs[i].memory,
+			.page_size = bad_configs[i].page_size,
+			.vcpus = bad_configs[i].vcpus,
+		};
+		struct machine *machine;
+
+		snprintf(config.name, sizeof(config.name), "%s", bad_configs[i].name);
+		assert_int_equal(machine_new(&config, &host, NULL, &machine, NULL), -EINVAL);
+	}
+}
+
+static void shape_of(const struct machine_config *config, struct decant_state_reader **reader)
+{
+	struct decant_state_writer *writer;
+	size_t length;
+	const void *bytes;
+
+	assert_int_equal(decant_state_writer_new(&writer, NULL), 0);
+	assert_int_equal(machine_shape_save(config, writer, NULL), 0);
+	bytes = decant_state_writer_bytes(writer, &length);
+	assert_int_equal(decant_state_reader_new(bytes, length, reader, NULL), 0);
+	decant_state_writer_free(writer);
+}
+
+static void test_machine_shape__there_and_back(void **state)
+{
+	struct machine_config config = small_config();
+	struct decant_state_reader *reader;
+	struct machine_config back;
+	(void)state;
+
+	config.dirty = DECANT_KVM_DIRTY_RING;
+	config.memory_bytes = 5ull << 30;
+	config.page_size = 2 << 20;
+	shape_of(&config, &reader);
+	assert_int_equal(machine_shape_load(&back, reader, NULL), 0);
+
+	assert_string_equal(back.name, "small");
+	assert_int_equal(back.memory_bytes, config.memory_bytes);
+	assert_int_equal(back.page_size, config.page_size);
+	assert_int_equal(back.vcpus, 2);
+	assert_int_equal(back.dirty, DECANT_KVM_DIRTY_RING);
+	assert_int_equal(back.guest, MACHINE_GUEST_STRESS);
+	decant_state_reader_free(reader);
+}
+
+static const char *const bad_shapes[] = {
+	"",
+	"[]",
+	"{}",
+	"{\"name\":\"a\"",
+	"{\"name\":\"../a\",\"memory\":16777216,\"page_size\":4096,\"vcpus\":1,\"dirty\":\"log\",\"guest\":\"stress\"}",
+	"{\"name\":\"a\",\"memory\":-1,\"page_size\":4096,\"vcpus\":1,\"dirty\":\"log\",\"guest\":\"stress\"}",
+	"{\"name\":\"a\",\"memory\":\"much\",\"page_size\":4096,\"vcpus\":1,\"dirty\":\"log\",\"guest\":\"stress\"}",
+	"{\"name\":\"a\",\"memory\":16777216,\"page_size\":4096,\"vcpus\":1000,\"dirty\":\"log\",\"guest\":\"stress\"}",
+	"{\"name\":\"a\",\"memory\":16777216,\"page_size\":4096,\"vcpus\":1,\"dirty\":\"harry\",\"guest\":\"stress\"}",
+	"{\"name\":\"a\",\"memory\":16777216,\"page_size\":4096,\"vcpus\":1,\"dirty\":\"log\",\"guest\":7}",
+	"{\"name\":{\"a\":{\"b\":{\"c\":{\"d\":1}}}}}",
+};
+
+static void test_machine_shape_load__bad_shapes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad_shapes) / sizeof(bad_shapes[0]); i++) {
+		struct decant_state_writer *writer;
+		struct decant_state_reader *reader;
+		struct machine_config config;
+		const void *bytes;
+		size_t length;
+
+		assert_int_equal(decant_state_writer_new(&writer, NULL), 0);
+		assert_int_equal(decant_state_put(writer, "vmm.shape", 0, 1, bad_shapes[i], strlen(bad_shapes[i]),
+						  NULL),
+				 0);
+		bytes = decant_state_writer_bytes(writer, &length);
+		assert_int_equal(decant_state_reader_new(bytes, length, &reader, NULL), 0);
+		assert_int_equal(machine_shape_load(&config, reader, NULL), -EPROTO);
+		decant_state_reader_free(reader);
+		decant_state_writer_free(writer);
+	}
+}
+
+static void count_irq(void *opaque, bool level)
+{
+	*(int *)opaque += level ? 1 : 0;
+}
+
+static void outb(struct serial *serial, uint64_t reg, uint8_t value)
+{
+	serial_write(serial, reg, &value, 1);
+}
+
+static uint8_t inb(struct serial *serial, uint64_t reg)
+{
+	uint8_t value = 0;
+
+	serial_read(serial, reg, &value, 1);
+	return value;
+}
+
+static void test_serial__output_input_and_interrupts(void **state)
+{
+	struct serial serial;
+	int interrupts = 0;
+	int ends[2];
+	char out[4];
+	(void)state;
+
+	assert_int_equal(pipe(ends), 0);
+	serial_init(&serial, ends[1], count_irq, &interrupts);
+	outb(&serial, 0, 'h');
+	outb(&serial, 0, 'i');
+	assert_int_equal(read(ends[0], out, sizeof(out)), 2);
+	assert_memory_equal(out, "hi", 2);
+	assert_int_equal(interrupts, 0);
+	outb(&serial, 4, 0x08);
+	outb(&serial, 1, 0x01);
+	assert_int_equal(serial_input(&serial, "ab", 2), 2);
+	assert_int_equal(interrupts, 1);
+	assert_int_equal(inb(&serial, 5) & 1, 1);
+	assert_int_equal(inb(&serial, 0), 'a');
+	assert_int_equal(inb(&serial, 0), 'b');
+
+	assert_int_equal(inb(&serial, 5) & 1, 0);
+	assert_int_equal(inb(&serial, 2) & 1, 1);
+	serial_destroy(&serial);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void test_serial_input__more_than_fits(void **state)
+{
+	struct serial serial;
+	char many[SERIAL_FIFO + 10] = { 0 };
+	int interrupts = 0;
+	(void)state;
+
+	serial_init(&serial, -1, count_irq, &interrupts);
+	assert_int_equal(serial_input(&serial, many, sizeof(many)), SERIAL_FIFO);
+	assert_int_equal(serial_input(&serial, many, 1), 0);
+	serial_destroy(&serial);
+}
+
+static void save_serial(struct serial *serial, void *bytes, size_t *length)
+{
+	struct decant_state_writer *writer;
+	const void *encoded;
+
+	assert_int_equal(decant_state_writer_new(&writer, NULL), 0);
+	assert_int_equal(serial_state_save(serial, writer, NULL), 0);
+	encoded = decant_state_writer_bytes(writer, length);
+	assert_true(*length <= 512);
+	memcpy(bytes, encoded, *length);
+	decant_state_writer_free(writer);
+}
+
+static void test_serial_state__save_load_save_is_identical(void **state)
+{
+	struct decant_state_reader *reader;
+	struct serial from, into;
+	uint8_t first[512], second[512];
+	size_t first_length, second_length;
+	int interrupts = 0;
+	(void)state;
+
+	serial_init(&from, -1, count_irq, &interrupts);
+	serial_init(&into, -1, count_irq, &interrupts);
+	outb(&from, 3, 0x80);
+	outb(&from, 0, 1);
+	outb(&from, 3, 0x03);
+	outb(&from, 7, 0x5a);
+	outb(&from, 4, 0x0b);
+	outb(&from, 1, 0x01);
+	serial_input(&from, "pending", 7);
+	inb(&from, 0);
+	save_serial(&from, first, &first_length);
+	assert_int_equal(decant_state_reader_new(first, first_length, &reader, NULL), 0);
+	assert_int_equal(serial_state_load(&into, reader, NULL), 0);
+	save_serial(&into, second, &second_length);
+
+	assert_int_equal(first_length, second_length);
+	assert_memory_equal(first, second, first_length);
+	assert_int_equal(inb(&into, 7), 0x5a);
+	assert_int_equal(inb(&into, 0), 'e');
+	decant_state_reader_free(reader);
+	serial_destroy(&from);
+	serial_destroy(&into);
+}
+
+static void note_write(void *opaque, uint64_t offset, const void *data, uint32_t length)
+{
+	(void)data;
+	*(uint64_t *)opaque = offset * 100 + length;
+}
+
+static void test_bus_access__device_or_nobody(void **state)
+{
+	uint64_t noted = 0;
+	struct bus_device device = { BUS_PIO, 0x100, 8, NULL, note_write, &noted };
+	struct bus bus = { 0 };
+	uint32_t data = 0;
+	(void)state;
+
+	assert_int_equal(bus_add(&bus, &device, NULL), 0);
+	device.address = 0x107;
+	assert_int_equal(bus_add(&bus, &device, NULL), -EEXIST);
+	device.space = BUS_MMIO;
+	assert_int_equal(bus_add(&bus, &device, NULL), 0);
+	bus_access(&bus, BUS_PIO, 0x103, &data, 2, true);
+	assert_int_equal(noted, 302);
+	bus_access(&bus, BUS_PIO, 0x107, &data, 2, true);
+	assert_int_equal(noted, 302);
+
+	bus_access(&bus, BUS_PIO, 0x200, &data, 4, false);
+	assert_int_equal(data, UINT32_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_machine_run__guest_works_and_judges),
+		cmocka_unit_test(test_machine_hold__stamps_and_stillness),
+		cmocka_unit_test(test_machine_free__in_every_state),
+		cmocka_unit_test(test_machine_verdict__of_one_that_is_held),
+		cmocka_unit_test(test_machine_new__bad_values),
+		cmocka_unit_test(test_machine_shape__there_and_back),
+		cmocka_unit_test(test_machine_shape_load__bad_shapes),
+		cmocka_unit_test(test_serial__output_input_and_interrupts),
+		cmocka_unit_test(test_serial_input__more_than_fits),
+		cmocka_unit_test(test_serial_state__save_load_save_is_identical),
+		cmocka_unit_test(test_bus_access__device_or_nobody),
+	};
+
+	if (access("/dev/kvm", R_OK | W_OK) < 0) {
+		puts("SKIP: no /dev/kvm");
+		return 77;
+	}
+	return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
+}
