@@ -143,7 +143,8 @@ static uint64_t median(uint64_t *values, size_t count)
 /* What a migration costs the guest, by the medians of @runs. */
 static uint64_t measure(struct machine **machine, size_t runs)
 {
-	uint64_t idle[RUNS_MAX], moved[RUNS_MAX], total_ns = 500 * NSEC_PER_MSEC, with, without;
+	uint64_t idle[RUNS_MAX] = { 0 }, moved[RUNS_MAX] = { 0 };
+	uint64_t total_ns = 500 * NSEC_PER_MSEC, with, without;
 
 	for (size_t i = 0; i < runs; i++) {
 		idle[i] = idle_gap(*machine, total_ns);
