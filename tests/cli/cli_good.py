@@ -186,6 +186,18 @@ def signals_end_a_vm():
     receive.wait().refused(FAILED, "no VM had been taken in")
 
 
+def signal_to_a_vm_that_is_being_migrated():
+    here, there = new_host(), new_host()
+    run = here.run("demo")
+    receive = there.receive()
+    migrate = here.start("migrate", "demo", receive.address, "--bandwidth", "1M")
+    rig.wait_until("it migrates", lambda: here.state("demo") == "migrating")
+    run.signal(signal.SIGTERM)
+    migrate.wait().refused(FAILED, "cancelled")
+    check(run.wait().status == DONE, str(run.done()))
+    check(receive.popen.poll() is None, "the receiver waits for the next")
+
+
 def the_name_of_a_dead_process_is_free():
     here = new_host()
     run = here.run("demo")
@@ -241,6 +253,7 @@ rig.main([
     cancel_leaves_the_guest,
     json_events,
     signals_end_a_vm,
+    signal_to_a_vm_that_is_being_migrated,
     the_name_of_a_dead_process_is_free,
     death_of_the_source_leaves_the_client_in_doubt,
     probe_tells_what_there_is,
