@@ -29,6 +29,12 @@
 #define PROBE_PDPT 0x2000u
 #define PROBE_PD 0x3000u
 #define PROBE_CODE 0x4000u
+#define PROBE_HANDLER 0x4800u
+#define PROBE_DATA 0x5000u
+#define PROBE_IDT 0x6000u
+#define PROBE_GDT 0x7000u
+#define PROBE_STACK KVM_PROBE_MEMORY
+#define PROBE_ALIAS (0x200000u + PROBE_DATA) /* where the page tables show PROBE_DATA a second time */
 #define PROBE_SECONDS 1
 #define PROBE_EXITS_MAX 1000
 #define KERNEL_SIGSET_BYTES 8
@@ -40,11 +46,23 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 #define PTE_PRESENT_WRITE 0x3ull
+#define VECTOR_BREAKPOINT 3u
+#define GATE_BYTES 16u
+#define GATE_INTERRUPT 0x8e00ull /* present, ring 0, 64-bit interrupt gate */
 #define PDE_2M 0x80ull
 
-/* mov rax, 0x5a00000000; shr rax, 32; out 0x10, al; hlt -- without 64-bit registers al is 0 */
-static const uint8_t probe_code[] = { 0x48, 0xb8, 0,    0,    0,    0,    PROBE_ANSWER, 0,   0,
-				      0,    0x48, 0xc1, 0xe8, 0x20, 0xe6, PROBE_PORT,   0xf4 };
+/*
+ * mov rax, PROBE_ALIAS << 16; shr rax, 16; mov al, [rax]; int3; out PROBE_PORT, al; hlt, and in the handler: iretq
+ *
+ * What a kernel does in its first moments: 64-bit registers, memory through page tables, an exception through the IDT
+ * and back. A KVM that is all emulator may run 64-bit code and know no iretq.
+ */
+static const uint8_t probe_code[] = { 0x48, 0xb8, 0,    0,    0x00, 0x50, 0x20, 0,    0,          0,
+				      0x48, 0xc1, 0xe8, 0x10, 0x8a, 0x00, 0xcc, 0xe6, PROBE_PORT, 0xf4 };
+static const uint8_t probe_handler[] = { 0x48, 0xcf };
+
+/* null, 64-bit code, data */
+static const uint64_t probe_gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
 
 static int probe_set_memory(struct kvm_probe_vm *vm)
 {
@@ -129,6 +147,21 @@ static void probe_put_entry(struct kvm_probe_vm *vm, uint32_t table, uint64_t en
 	memcpy(vm->memory + table, &entry, sizeof(entry));
 }
 
+static void probe_load(struct kvm_probe_vm *vm)
+{
+	const uint64_t gate = PROBE_HANDLER | 0x8ull << 16 | GATE_INTERRUPT << 32;
+
+	probe_put_entry(vm, PROBE_PML4, PROBE_PDPT | PTE_PRESENT_WRITE);
+	probe_put_entry(vm, PROBE_PDPT, PROBE_PD | PTE_PRESENT_WRITE);
+	probe_put_entry(vm, PROBE_PD, PDE_2M | PTE_PRESENT_WRITE);
+	probe_put_entry(vm, PROBE_PD + 8, PDE_2M | PTE_PRESENT_WRITE);
+	probe_put_entry(vm, PROBE_IDT + VECTOR_BREAKPOINT * GATE_BYTES, gate);
+	memcpy(vm->memory + PROBE_GDT, probe_gdt, sizeof(probe_gdt));
+	memcpy(vm->memory + PROBE_CODE, probe_code, sizeof(probe_code));
+	memcpy(vm->memory + PROBE_HANDLER, probe_handler, sizeof(probe_handler));
+	vm->memory[PROBE_DATA] = PROBE_ANSWER;
+}
+
 static int probe_enter_long_mode(struct kvm_probe_vm *vm)
 {
 	struct kvm_segment code = {
@@ -137,20 +170,19 @@ static int probe_enter_long_mode(struct kvm_probe_vm *vm)
 	struct kvm_segment data = {
 		.limit = ~0u, .selector = 0x10, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1
 	};
-	struct kvm_regs regs = { .rip = PROBE_CODE, .rflags = 2 };
+	struct kvm_regs regs = { .rip = PROBE_CODE, .rsp = PROBE_STACK, .rflags = 2 };
 	struct kvm_sregs sregs;
 	int r = kvm_ioctl(vm->vcpu_fd, KVM_GET_SREGS, &sregs);
 
 	if (r < 0)
 		return r;
-	probe_put_entry(vm, PROBE_PML4, PROBE_PDPT | PTE_PRESENT_WRITE);
-	probe_put_entry(vm, PROBE_PDPT, PROBE_PD | PTE_PRESENT_WRITE);
-	probe_put_entry(vm, PROBE_PD, PDE_2M | PTE_PRESENT_WRITE);
-	memcpy(vm->memory + PROBE_CODE, probe_code, sizeof(probe_code));
+	probe_load(vm);
 	sregs.cs = code;
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
 	sregs.cr0 = CR0_PE | CR0_ET | CR0_PG;
 	sregs.cr3 = PROBE_PML4;
+	sregs.gdt = (struct kvm_dtable){ .base = PROBE_GDT, .limit = sizeof(probe_gdt) - 1 };
+	sregs.idt = (struct kvm_dtable){ .base = PROBE_IDT, .limit = 0xfff };
 	sregs.cr4 = CR4_PAE;
 	sregs.efer = EFER_LME | EFER_LMA;
 	r = kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs);
