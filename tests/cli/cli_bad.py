@@ -250,25 +250,48 @@ def memory_limit_before_anything():
     here.stop("big", big)
 
 
+CGROUPS = (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max"))
+
+
+@contextlib.contextmanager
+def cgroup_places():
+    """Where a memory cgroup may be made. A bare chroot has them mounted nowhere: then for as long as this takes."""
+    if any(os.path.exists(os.path.join(base, "cgroup.procs")) for base, _ in CGROUPS):
+        yield CGROUPS
+        return
+    folder = rig.path("cgroup")
+    os.mkdir(folder)
+    for kind, knob in ((["cgroup", "-o", "memory"], "memory.limit_in_bytes"), (["cgroup2"], "memory.max")):
+        if subprocess.run(["mount", "-t", *kind, "none", folder], capture_output=True, check=False).returncode == 0:
+            break
+    try:
+        yield ((folder, knob),)
+    finally:
+        subprocess.run(["umount", folder], check=False)
+        os.rmdir(folder)
+
+
 @contextlib.contextmanager
 def memory_cgroup(limit):
-    """The words that start a command in a cgroup with so much memory, or a skip where there are no such cgroups."""
-    for base, knob in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-        folder = os.path.join(base, f"decant-test-{os.getpid()}")
-        with contextlib.suppress(OSError):
-            os.mkdir(folder)
-            with open(os.path.join(folder, knob), "w", encoding="ascii") as file:
-                file.write(str(limit))
-            break
-        with contextlib.suppress(OSError):
+    """The words that start a command in a cgroup with so much memory."""
+    with cgroup_places() as places:
+        for base, knob in places:
+            folder = os.path.join(base, f"decant-test-{os.getpid()}")
+            with contextlib.suppress(OSError):
+                os.mkdir(folder)
+                with open(os.path.join(folder, knob), "w", encoding="ascii") as file:
+                    file.write(str(limit))
+                break
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        else:
+            raise rig.Failure("no memory cgroup can be made here")
+        try:
+            yield ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', folder]
+        finally:
+            rig.wait_until("the cgroup is empty",
+                           lambda: not open(os.path.join(folder, "cgroup.procs"), encoding="ascii").read())
             os.rmdir(folder)
-    else:
-        raise rig.Failure("no memory cgroup can be made here")
-    try:
-        yield ["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', folder]
-    finally:
-        rig.wait_until("the cgroup is empty", lambda: not open(os.path.join(folder, "cgroup.procs"), encoding="ascii").read())
-        os.rmdir(folder)
 
 
 def memory_limit_half_way():

@@ -160,7 +160,7 @@ static uint64_t measure(struct machine **machine, size_t runs)
 int main(int argc, char **argv)
 {
 	const size_t runs = argc > 1 ? strtoul(argv[1], NULL, 10) : 5;
-	const size_t rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 4;
+	const size_t rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 8;
 	uint64_t best = UINT64_MAX;
 	struct machine *machine;
 
