@@ -124,9 +124,10 @@ static int send_locked(struct peer *peer, uint16_t type, const void *head, size_
 	return io_send_full(peer->fd, iov, 3, deadline_ns, peer->wake_fd);
 }
 
-int peer_send(struct peer *peer, uint16_t type, const void *head, size_t head_length, const void *data,
-	      size_t data_length, struct decant_error *err)
+int peer_send_until(struct peer *peer, uint64_t deadline_ns, uint16_t type, const void *head, size_t head_length,
+		    const void *data, size_t data_length, struct decant_error *err)
 {
+	const uint64_t silence = clock_deadline_ns(peer->timeout_ns);
 	struct decant_error why;
 	int rc;
 
@@ -137,13 +138,19 @@ int peer_send(struct peer *peer, uint16_t type, const void *head, size_t head_le
 	{
 		DECANT_AUTO_UNLOCK(&peer->send_lock);
 		rc = send_locked(peer, type, head, head_length, data, data_length,
-				 clock_deadline_ns(peer->timeout_ns));
+				 deadline_ns < silence ? deadline_ns : silence);
 	}
 	if (rc == 0)
 		return 0;
 	decant_error_set(&why, rc, "control connection: sending %s: %s", wire_strtype(type), strerror(-rc));
 	peer_set_lost(peer, &why);
 	return peer_check(peer, err);
+}
+
+int peer_send(struct peer *peer, uint16_t type, const void *head, size_t head_length, const void *data,
+	      size_t data_length, struct decant_error *err)
+{
+	return peer_send_until(peer, CLOCK_NEVER, type, head, head_length, data, data_length, err);
 }
 
 size_t peer_error_encode(int code, const char *text, uint8_t bytes[PEER_ERROR_MAX])
@@ -325,16 +332,15 @@ static int await_message(struct peer *peer, struct decant_error *err)
 		const uint64_t gone = peer->heard_ns + peer->timeout_ns;
 		int rc;
 
-		if (now >= gone)
-			return decant_error_set(err, -ETIMEDOUT,
-						"control connection: no sign of the peer for %llu ms",
-						(unsigned long long)(peer->timeout_ns / NSEC_PER_MSEC));
 		if (now >= peer->ping_due_ns)
 			ping(peer, now);
+		/* looked at before the time is: this thread may have been the one that was away */
 		rc = io_wait(peer->fd, POLLIN, peer->ping_due_ns < gone ? peer->ping_due_ns : gone, peer->wake_fd);
-		if (rc == -ETIMEDOUT)
-			continue;
-		return rc == 0 ? 0 : decant_error_set(err, rc, "control connection: %s", strerror(-rc));
+		if (rc != -ETIMEDOUT)
+			return rc == 0 ? 0 : decant_error_set(err, rc, "control connection: %s", strerror(-rc));
+		if (now >= gone)
+			return decant_error_set(err, rc, "control connection: no sign of the peer for %llu ms",
+						(unsigned long long)(peer->timeout_ns / NSEC_PER_MSEC));
 	}
 }
 
@@ -435,13 +441,15 @@ int peer_new(const struct peer_opts *opts, struct peer **out, struct decant_erro
 	rc = peer->wake_fd;
 	if (rc < 0)
 		goto err_free;
+	/* before there is a reader: what it finds in the socket may make its owner use the peer at once */
+	*out = peer;
 	rc = thread_start(&peer->reader, "decant-control", reader_main, peer);
 	if (rc < 0)
 		goto err_close_wake;
-	*out = peer;
 	return 0;
 
 err_close_wake:
+	*out = NULL;
 	close(peer->wake_fd);
 err_free:
 	free(peer);
@@ -463,17 +471,20 @@ uint64_t peer_cpu_ns(struct peer *peer)
 void peer_abort(struct peer *peer)
 {
 	const struct linger discard = { .l_onoff = 1, .l_linger = 0 };
+	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 	struct decant_error why;
 
 	decant_error_set(&why, -ECONNABORTED, "control connection: aborted at this end");
 	/* with the send lock, so that no message is cut in two by us and completed by nobody */
 	DECANT_AUTO_UNLOCK(&peer->send_lock);
-	setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
 	{
 		DECANT_AUTO_UNLOCK(&peer->lock);
 		if (peer->lost.code == 0)
 			peer->lost = why;
 	}
+	/* a close would wait for the reader; this makes TCP drop what it holds and say RST at once */
+	setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
+	connect(peer->fd, &nowhere, sizeof(nowhere));
 	io_wake_set(peer->wake_fd);
 }
 

@@ -56,6 +56,10 @@ int peer_new(const struct peer_opts *opts, struct peer **peer, struct decant_err
 int peer_send(struct peer *peer, uint16_t type, const void *head, size_t head_length, const void *data,
 	      size_t data_length, struct decant_error *err);
 
+/* peer_send_until() -- the same, by @deadline_ns: half a message cannot be taken back, so later the connection is lost */
+int peer_send_until(struct peer *peer, uint64_t deadline_ns, uint16_t type, const void *head, size_t head_length,
+		    const void *data, size_t data_length, struct decant_error *err);
+
 /* peer_send_error() -- ERROR or ABORT with errno @code and a text; best effort */
 void peer_send_error(struct peer *peer, uint16_t type, int code, const char *text);
 

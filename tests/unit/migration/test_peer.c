@@ -5,6 +5,7 @@
 #include "util/io.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -50,13 +51,18 @@ static void lost(void *opaque, const struct decant_error *why)
 
 static const struct peer_events events = { .intercept = intercept, .lost = lost };
 
-static struct peer *make_peer(struct pair *pair, int fd)
+static struct peer *make_patient_peer(struct pair *pair, int fd, uint64_t timeout_ns)
 {
-	const struct peer_opts opts = { .fd = fd, .timeout_ns = TIMEOUT_NS, .events = &events, .opaque = pair };
+	const struct peer_opts opts = { .fd = fd, .timeout_ns = timeout_ns, .events = &events, .opaque = pair };
 	struct peer *peer;
 
 	assert_int_equal(peer_new(&opts, &peer, NULL), 0);
 	return peer;
+}
+
+static struct peer *make_peer(struct pair *pair, int fd)
+{
+	return make_patient_peer(pair, fd, TIMEOUT_NS);
 }
 
 static void open_pair(struct pair *pair, bool both)
@@ -252,6 +258,65 @@ static void test_peer_stop__makes_a_blocked_send_fail(void **state)
 	close_pair(&pair);
 }
 
+static void connected_pair(int fd[2])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd[0], (struct sockaddr *)&address, length), 0);
+	fd[1] = accept(listener, NULL, NULL);
+	assert_true(fd[1] >= 0);
+	close(listener);
+}
+
+/* At once: whoever asks over another connection must know that nothing of this one comes any more. */
+static void test_peer_abort__resets_the_connection_at_once(void **state)
+{
+	struct pair pair;
+	char bytes[256];
+	ssize_t n;
+	int fd[2];
+
+	(void)state;
+	memset(&pair, 0, sizeof(pair));
+	connected_pair(fd);
+	pair.left_fd = fd[0];
+	pair.right = make_peer(&pair, fd[1]);
+	peer_abort(pair.right);
+	assert_true(peer_send(pair.right, WIRE_GO, NULL, 0, NULL, 0, NULL) < 0);
+	do {
+		n = recv(pair.left_fd, bytes, sizeof(bytes), 0);
+	} while (n > 0);
+	assert_int_equal(n, -1);
+	assert_int_equal(errno, ECONNRESET);
+	close_pair(&pair);
+}
+
+static void test_peer_send_until__ends_when_it_is_told_to(void **state)
+{
+	static uint8_t data[WIRE_CHUNK_MAX];
+	const uint64_t start = clock_now_ns();
+	struct pair pair;
+	int fd[2], rc = 0;
+
+	(void)state;
+	memset(&pair, 0, sizeof(pair));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	pair.left_fd = fd[0];
+	pair.right = make_patient_peer(&pair, fd[1], PATIENCE_NS);
+	while (rc == 0)
+		rc = peer_send_until(pair.right, start + 200 * NSEC_PER_MSEC, WIRE_STATE, data, 16, data,
+				     sizeof(data), NULL);
+	assert_int_equal(rc, -ETIMEDOUT);
+	assert_true(clock_now_ns() - start < PATIENCE_NS / 2);
+	close_pair(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +330,8 @@ int main(void)
 		cmocka_unit_test(test_peer_receive__closing_is_told_apart),
 		cmocka_unit_test(test_peer_wake__cancels_one_receive),
 		cmocka_unit_test(test_peer_clock__matches_two_ends_of_one_clock),
+		cmocka_unit_test(test_peer_abort__resets_the_connection_at_once),
+		cmocka_unit_test(test_peer_send_until__ends_when_it_is_told_to),
 		cmocka_unit_test(test_peer_stop__makes_a_blocked_send_fail),
 	};
 
