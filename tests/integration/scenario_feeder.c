@@ -250,6 +250,36 @@ void scenario_push_feeder_over_failover(struct rig *rig)
 	loop_plan_set(NULL);
 }
 
+static enum loop_action kill_all(void *opaque, uint64_t epoch, const struct fabric_write *write)
+{
+	(void)opaque;
+	(void)epoch;
+	(void)write;
+	return LOOP_KILL;
+}
+
+/* No channel lives for long enough. A feeder that does not take no for an answer gets the same again. */
+void scenario_push_feeder_gives_up(struct rig *rig)
+{
+	const struct loop_plan plan = { .decide = kill_all };
+	struct feed feed = { 0 };
+
+	feed_open(&feed, rig);
+	loop_plan_set(&plan);
+	decant_mover_push(feed.mover, 0, 0, PAGE, &feed.err);
+	assert_true(decant_mover_barrier(feed.mover, &feed.err) < 0);
+	assert_non_null(strstr(feed.err.msg, "broke"));
+	assert_true(decant_mover_push(feed.mover, 0, 0, PAGE, &feed.err) < 0);
+	assert_true(decant_mover_message(feed.mover, "x", 1, &feed.err) < 0);
+	assert_true(decant_mover_barrier(feed.mover, NULL) < 0);
+	decant_mover_close(feed.mover);
+	pthread_join(feed.thread, NULL);
+
+	assert_true(feed.landed < 0);
+	feed_free(&feed);
+	loop_plan_set(NULL);
+}
+
 static void *cancel_soon(void *opaque)
 {
 	usleep(50000);

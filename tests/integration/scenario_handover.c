@@ -220,6 +220,26 @@ void scenario_settle_by_force(struct rig *rig)
 	assert_int_equal(synthetic_count(rig->destination, SYNTHETIC_START), 0);
 }
 
+/* It has GO and takes long to start the guest: it answers, so that force has no place, and in the end it runs there. */
+void scenario_settle_while_it_starts(struct rig *rig)
+{
+	rig->opts.peer_timeout_ns = SCALE(700, 2000) * MS;
+	rig->receiver_opts.lease_ns = LEASE_MS * MS;
+	rig_boot(rig);
+	synthetic_set_delay(rig->destination, SYNTHETIC_START, 6 * LEASE_MS);
+	rig_listen(rig);
+	rig_add_proxy(rig);
+	set_rule(rig, WIRE_GO, PROXY_CUT_AFTER, false);
+	rig_migrate(rig);
+	expect_in_doubt(rig);
+
+	assert_int_equal(settle(rig, true), -EINPROGRESS);
+	assert_int_equal(rig->stats.state, DECANT_STATE_IN_DOUBT);
+	for (int i = 0; i < 600 && (rig->ret = settle(rig, true)) == -EINPROGRESS; i++)
+		usleep(100000);
+	rig_expect_moved(rig);
+}
+
 void scenario_settle_what_is_settled(struct rig *rig)
 {
 	rig_boot(rig);

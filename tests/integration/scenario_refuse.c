@@ -78,6 +78,25 @@ void scenario_load_fails_in_the_pause(struct rig *rig)
 	rig_expect_usable(rig);
 }
 
+static void fail_second_load_oddly(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	(void)opaque;
+	if (event == SYNTHETIC_LOAD)
+		synthetic_set_fault(vmm, SYNTHETIC_LOAD, nth == 2 ? -EINPROGRESS : 0);
+}
+
+/* The peer's errno is the one that means IN_DOUBT here; but GO was never sent, so the guest goes on. */
+void scenario_load_fails_as_if_in_doubt(struct rig *rig)
+{
+	rig_boot(rig);
+	synthetic_set_hook(rig->destination, fail_second_load_oddly, NULL);
+	rig_listen(rig);
+	refuse(rig, -EIO, "told to fail");
+
+	assert_int_equal(synthetic_count(rig->source, SYNTHETIC_RESUME), 1);
+	rig_expect_usable(rig);
+}
+
 /* After GO; but no vCPU ever ran there, which the destination can prove, so the source goes on by itself. */
 void scenario_start_fails(struct rig *rig)
 {

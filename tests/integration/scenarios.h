@@ -52,6 +52,7 @@
 	X(create_makes_wrong_memory)   \
 	X(load_fails_in_setup)         \
 	X(load_fails_in_the_pause)     \
+	X(load_fails_as_if_in_doubt)   \
 	X(start_fails)                 \
 	X(too_little_memory)           \
 	X(name_not_wanted)             \
@@ -77,6 +78,7 @@
 /* What only the loop fabric can be made to do. */
 #define SCENARIOS_LOOP(X)            \
 	X(held_write_after_failover) \
+	X(push_feeder_gives_up)      \
 	X(channels_out_of_step)
 
 #define SCENARIOS_HANDOVER(X)            \
@@ -89,6 +91,7 @@
 	X(running_lost_and_peer_away)    \
 	X(go_lost_and_peer_away)         \
 	X(settle_by_force)               \
+	X(settle_while_it_starts)        \
 	X(settle_what_is_settled)
 
 #define SCENARIOS_FEEDER(X)          \

@@ -61,6 +61,7 @@ static int answer_query(struct greeting *greeting, const struct wire_hello *hell
 	int rc;
 
 	greeter->opts.welcome(greeter->opts.opaque, &welcome);
+	welcome.features &= hello->features;
 	rc = send_welcome(greeting, &welcome, deadline, err);
 	if (rc < 0)
 		return rc;

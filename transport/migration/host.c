@@ -34,6 +34,11 @@ void host_boot_id(uint8_t boot_id[16])
 	close(fd);
 }
 
+uint64_t host_fabric_feature(const char *fabric)
+{
+	return strcmp(fabric, "loop") == 0 ? HOST_FEATURE_LOOP : HOST_FEATURE_TCP;
+}
+
 static uint64_t memory_available(void)
 {
 	static const uint64_t huge_sizes[] = { 2u << 20, 1u << 30 };

@@ -11,6 +11,9 @@
 #define HOST_FEATURE_LOOP 2ull
 #define HOST_FEATURES (HOST_FEATURE_TCP | HOST_FEATURE_LOOP)
 
+/* host_fabric_feature() -- the bit of @fabric, one that this build has */
+uint64_t host_fabric_feature(const char *fabric);
+
 /* host_boot_id() -- the kernel's, 16 bytes; zeros where it cannot be read */
 void host_boot_id(uint8_t boot_id[16]);
 

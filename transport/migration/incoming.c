@@ -210,15 +210,14 @@ static int submit_range(struct incoming *in, const struct wire_register *message
 	struct populate_job *job;
 	int rc;
 
-	{
-		DECANT_AUTO_UNLOCK(&in->sink_lock);
-		if (in->sink == NULL || in->epoch != message->epoch)
-			return 0; /* of an epoch that is gone */
-		rc = claim_range(in, message->region, range, err);
-		if (rc < 0)
-			return rc;
-		job = new_job(in, message, offset);
-	}
+	/* to the end: as long as a sink is open there is a pool */
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (in->sink == NULL || in->epoch != message->epoch)
+		return 0; /* of an epoch that is gone */
+	rc = claim_range(in, message->region, range, err);
+	if (rc < 0)
+		return rc;
+	job = new_job(in, message, offset);
 	if (length > r->length - offset)
 		length = r->length - offset;
 	rc = job == NULL ? -ENOMEM
@@ -305,6 +304,7 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	in->opaque = opts->opaque;
 	in->log = opts->log;
 	in->max_memory = opts->max_memory;
+	in->features = opts->welcome.features;
 	pthread_mutex_init(&in->sink_lock, NULL);
 	pthread_mutex_init(&in->lock, NULL);
 	peer_opts.opaque = in;

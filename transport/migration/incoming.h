@@ -56,6 +56,7 @@ int incoming_prepare(struct incoming *incoming, struct decant_error *err);
 /*
  * incoming_next() -- the next message that is not the mover's own (OPEN, FENCE, PAGES are handled here)
  *
+ * After incoming_take_memory() no message is the mover's any more, and all are the caller's to refuse.
  * Returns 0 with *@message (peer_message_free()), -ETIMEDOUT at @deadline_ns, -ECANCELED after incoming_cancel(), or why the
  * session is over. Errors of this end have been told to the peer already.
  */

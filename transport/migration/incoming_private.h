@@ -27,6 +27,7 @@ struct incoming {
 	struct decant_log log;
 	char *host;
 	uint64_t max_memory;
+	uint64_t features; /* of both ends */
 	struct peer *peer;
 	struct populate *pool; /* NULL once the memory has been taken */
 

@@ -2,6 +2,7 @@
 /* incoming_session.c -- the destination's messages: making the VM, opening and fencing epochs, pages inline */
 #include "migration/incoming_private.h"
 
+#include "migration/host.h"
 #include "util/bitmap.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -20,8 +21,12 @@ static int receive(struct incoming *in, uint16_t type, struct peer_message *mess
 {
 	int rc = peer_receive(in->peer, CLOCK_NEVER, message, err);
 
+	if (rc < 0 && in->cancelled)
+		return decant_error_set(err, -ECANCELED, "stopped");
+	if (rc == -ECANCELED && incoming_failure(in, err) < 0)
+		return incoming_failure(in, err);
 	if (rc < 0)
-		return in->cancelled ? decant_error_set(err, -ECANCELED, "stopped") : rc;
+		return rc;
 	if (message->type == type)
 		return 0;
 	if (message->type == WIRE_ABORT)
@@ -187,6 +192,15 @@ int incoming_prepare(struct incoming *in, struct decant_error *err)
 
 /* ---- epochs ---- */
 
+static void reset_barriers(struct incoming *in, const struct wire_open *message)
+{
+	DECANT_AUTO_UNLOCK(&in->lock);
+	in->channels = message->channels;
+	in->barrier_epoch = message->epoch;
+	in->acked_round = 0;
+	memset(in->round, 0, sizeof(in->round));
+}
+
 static int open_sink(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts,
 		     struct decant_error *err)
 {
@@ -195,6 +209,9 @@ static int open_sink(struct incoming *in, const struct wire_open *message, struc
 
 	if (fabric == NULL)
 		return decant_error_set(err, -EOPNOTSUPP, "fabric \"%s\" is not in this build", message->fabric);
+	if (!(in->features & host_fabric_feature(message->fabric)))
+		return decant_error_set(err, -EPROTO, "OPEN of fabric %s, which is not in both ends' features",
+					message->fabric);
 	DECANT_AUTO_UNLOCK(&in->sink_lock);
 	if (in->sink != NULL || message->epoch != in->epoch + 1 || message->epoch > EPOCHS_MAX)
 		return decant_error_set(err, -EPROTO, "OPEN of epoch %llu in epoch %llu",
@@ -204,6 +221,8 @@ static int open_sink(struct incoming *in, const struct wire_open *message, struc
 
 		bitmap_clear_range(in->asked[i], 0, granules);
 	}
+	/* only now: the threads of a sink that is open use them */
+	reset_barriers(in, message);
 	in->epoch = message->epoch;
 	in->fabric = fabric;
 	rc = fabric->sink_open(opts, &in->sink, err);
@@ -227,11 +246,6 @@ static void fill_sink_opts(struct incoming *in, const struct wire_open *message,
 		opts->region_length[i] = in->region[i].length;
 		opts->granule_size[i] = in->granule[i];
 	}
-	DECANT_AUTO_UNLOCK(&in->lock);
-	in->channels = message->channels;
-	in->barrier_epoch = message->epoch;
-	in->acked_round = 0;
-	memset(in->round, 0, sizeof(in->round));
 }
 
 static int take_open(struct incoming *in, const struct peer_message *message, struct decant_error *err)
@@ -321,6 +335,9 @@ int incoming_next(struct incoming *in, uint64_t deadline_ns, struct peer_message
 		}
 		if (rc < 0)
 			return rc;
+		/* the memory is a running guest's, or its owner's: nothing from outside lands in it any more */
+		if (in->memory == NULL)
+			return 0;
 		if (message->type == WIRE_OPEN)
 			rc = take_open(in, message, err);
 		else if (message->type == WIRE_FENCE)

@@ -138,8 +138,11 @@ static int serve(struct incoming *incoming, struct decant_error *err)
 	return 0;
 }
 
-int decant_landing_run(struct decant_landing *landing, struct decant_memory **memory, struct decant_error *err)
+int decant_landing_run(struct decant_landing *landing, struct decant_memory **memory,
+		       struct decant_error *caller_err)
 {
+	struct decant_error local = DECANT_ERROR_INIT;
+	struct decant_error *err = caller_err != NULL ? caller_err : &local;
 	struct incoming_opts opts = {
 		.host = greeter_host(landing->greeter),
 		.peer_timeout_ns = landing->opts.peer_timeout_ns,
@@ -156,6 +159,7 @@ int decant_landing_run(struct decant_landing *landing, struct decant_memory **me
 	if (opts.fd < 0)
 		return opts.fd;
 	landing_welcome(landing, &opts.welcome);
+	opts.welcome.features &= hello.features;
 	opts.max_memory = opts.welcome.max_memory;
 	rc = incoming_new(&opts, &incoming, err);
 	if (rc < 0) {

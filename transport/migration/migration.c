@@ -397,11 +397,12 @@ static void undo(struct decant_migration *m, const struct decant_error *why)
 {
 	struct decant_error err;
 
-	if (m->mover != NULL && mover_peer(m->mover) != NULL && m->go_ns == 0)
-		peer_send_error(mover_peer(m->mover), WIRE_ABORT, why->code, why->msg);
+	/* first: no GO was sent, or it is proved to have come to nothing, and telling the peer may take a while */
 	if (m->paused && m->ops.resume(m->vmm, &err) < 0)
 		log_err(&m->opts.log, "resuming the guest after a failed migration: %s", err.msg);
 	m->paused = false;
+	if (m->mover != NULL && mover_peer(m->mover) != NULL && m->go_ns == 0)
+		peer_send_error(mover_peer(m->mover), WIRE_ABORT, why->code, why->msg);
 	if (m->tracking)
 		m->ops.dirty_stop(m->vmm);
 	m->tracking = false;
@@ -455,6 +456,9 @@ int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 		disconnect(m);
 		return 0;
 	}
+	/* a peer or a VMM may fail with any errno: before GO there is no doubt */
+	if (rc == -EINPROGRESS && m->go_ns == 0)
+		rc = local.code = -EIO;
 	if (rc == -EINPROGRESS) {
 		mover_stop_data(m->mover);
 		end = DECANT_STATE_IN_DOUBT;
@@ -476,12 +480,14 @@ int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 /* After this a destination that has not seen GO never will: its lease, from the moment GO can have been received at the latest. */
 static uint64_t lease_end_ns(const struct decant_migration *m)
 {
-	return m->go_ns + 2 * m->lease_ms * NSEC_PER_MSEC;
+	return m->go_ns + 2 * (uint64_t)m->lease_ms * NSEC_PER_MSEC;
 }
 
 int decant_migration_settle(struct decant_migration *m, bool force, struct decant_error *err)
 {
+	struct decant_error why = DECANT_ERROR_INIT;
 	enum decant_migration_state state;
+	bool pending;
 	int rc;
 
 	{
@@ -490,12 +496,19 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 	}
 	if (state != DECANT_STATE_IN_DOUBT)
 		return decant_error_set(err, -EINVAL, "the migration is %s, not in doubt", decant_strstate(state));
-	rc = settle_doubt(m, force ? lease_end_ns(m) : clock_now_ns(), err);
+	rc = settle_doubt(m, force ? lease_end_ns(m) : clock_now_ns(), &pending, &why);
+	/* force is for a destination that does not answer; one that may be starting the guest has answered */
+	if (rc == -EINPROGRESS && pending)
+		return decant_error_set(err, rc,
+					"still in doubt: %s is there and may be starting the guest; ask again",
+					m->peer);
 	if (rc == -EINPROGRESS && force)
 		rc = -ECANCELED;
 	if (rc == -EINPROGRESS)
 		return decant_error_set(err, rc, "still in doubt: %s does not say what became of the guest",
 					m->peer);
+	if (rc == -ECANCELED)
+		decant_error_set(err, rc, "the guest does not run at %s: it may go on here", m->peer);
 	if (rc == -ECANCELED && m->tracking) {
 		m->ops.dirty_stop(m->vmm);
 		m->tracking = false;
@@ -503,8 +516,7 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 	if (rc == 0) {
 		m->now.progress_permille = 1000;
 		m->now.total_ns = clock_now_ns() - m->start_ns;
-		m->now.downtime_bound_ns = clock_now_ns() - m->left_ns;
-		m->now.downtime_ns = m->now.downtime_bound_ns;
+		switchover_account_settled(m);
 	}
 	migration_set_state(m, rc == 0 ? DECANT_STATE_COMPLETED : DECANT_STATE_FAILED);
 	return rc;

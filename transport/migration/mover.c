@@ -186,8 +186,10 @@ static int ask_granule(struct decant_mover *mover, struct wire_register *message
 	}
 	if (message->count == WIRE_RANGES_MAX)
 		rc = send_register(mover, message, err);
+	if (rc < 0)
+		return rc;
 	message->range[message->count++] = (struct wire_range){ .first = g, .count = 1 };
-	return rc;
+	return 0;
 }
 
 int mover_announce(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
@@ -299,7 +301,8 @@ static int pace(struct decant_mover *mover, uint64_t bytes, struct decant_error 
 	if (mover->pace_ns + PACE_BURST_NS < now)
 		mover->pace_ns = now - PACE_BURST_NS;
 	while (rc == 0 && now < mover->pace_ns) {
-		const struct timespec until = clock_timespec(mover->pace_ns);
+		const struct timespec until =
+			clock_timespec(mover->pace_ns < mover->deadline_ns ? mover->pace_ns : mover->deadline_ns);
 
 		pthread_mutex_lock(&mover->lock);
 		pthread_cond_clockwait(&mover->changed, &mover->lock, CLOCK_MONOTONIC, &until);

@@ -13,6 +13,7 @@
 
 #include "migration/host.h"
 #include "util/address.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -161,7 +162,12 @@ int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size
 {
 	int rc = mover_check(mover, err);
 
-	return rc < 0 ? rc : peer_send(mover->peer, type, head, head_length, data, data_length, err);
+	if (rc < 0)
+		return rc;
+	rc = peer_send_until(mover->peer, mover->deadline_ns, type, head, head_length, data, data_length, err);
+	if (rc == -ETIMEDOUT && mover->deadline_ns <= clock_now_ns())
+		decant_error_set(err, rc, "%s", mover->deadline_what);
+	return rc;
 }
 
 int mover_receive(struct decant_mover *mover, uint16_t type, struct peer_message *message,
@@ -235,13 +241,12 @@ static int say_hello(struct decant_mover *mover, int fd, uint64_t deadline, stru
 static int choose_fabric(struct decant_mover *mover, const struct wire_welcome *welcome, struct decant_error *err)
 {
 	const char *name = strcmp(mover->fabric_text, "auto") == 0 ? "tcp" : mover->fabric_text;
-	const uint64_t feature = strcmp(name, "loop") == 0 ? HOST_FEATURE_LOOP : HOST_FEATURE_TCP;
 
 	mover->ops = fabric_find(name);
 	if (mover->ops == NULL)
 		return decant_error_set(err, -EINVAL,
 					"fabric \"%s\": there is none of that name; use auto, tcp or loop", name);
-	if (!(welcome->features & feature))
+	if (!(welcome->features & host_fabric_feature(name)))
 		return decant_error_set(err, -EOPNOTSUPP, "fabric %s: %s does not have it", name,
 					mover->peer_text);
 	if (mover->ops->reaches != NULL && !mover->ops->reaches(welcome->boot_id, welcome->pid))
@@ -406,6 +411,7 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 		.log = mover->log,
 	};
 	struct wire_opened opened;
+	uint64_t now;
 	int rc;
 
 	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
@@ -419,6 +425,9 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 	rc = ask_open(mover, &opened, err);
 	if (rc < 0)
 		return rc;
+	now = clock_now_ns();
+	if (mover->deadline_ns < now + opts.connect_timeout_ns)
+		opts.connect_timeout_ns = mover->deadline_ns > now ? mover->deadline_ns - now : 1;
 	opts.channels = opened.channels;
 	opts.epoch = opened.epoch;
 	memcpy(opts.tokens, opened.tokens, sizeof(opts.tokens));
@@ -468,11 +477,13 @@ static int fence(struct decant_mover *mover, struct decant_error *err)
 /* Ends the lost epoch and opens the next. 0, MOVER_EPOCH_LOST if that one is lost already, or an error. */
 static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 {
-	struct decant_error why = DECANT_ERROR_INIT;
+	struct decant_error why = *err; /* why the last ones could not be opened, if it was that */
 	int rc;
 
-	if (mover->source != NULL)
+	if (mover->source != NULL) {
+		decant_error_clear(&why);
 		mover->ops->source_last_error(mover->source, &why);
+	}
 	mover_epoch_close(mover);
 	/* a dead peer takes both connections with it: its control connection has the better reason */
 	rc = mover_check(mover, err);
@@ -493,8 +504,18 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 	return rc;
 }
 
-int mover_failover(struct decant_mover *mover, struct decant_error *err)
+/* There may be no channels any more, so every later call must fail, too, whatever the feeder makes of this one. */
+static void give_up(struct decant_mover *mover, int rc, const struct decant_error *why)
 {
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	if (mover->failed.code == 0)
+		decant_error_set(&mover->failed, rc, "%s", why->msg);
+}
+
+int mover_failover(struct decant_mover *mover, struct decant_error *caller_err)
+{
+	struct decant_error local = DECANT_ERROR_INIT;
+	struct decant_error *err = caller_err != NULL ? caller_err : &local;
 	int rc;
 
 	do {
@@ -504,5 +525,7 @@ int mover_failover(struct decant_mover *mover, struct decant_error *err)
 	} while (rc == MOVER_EPOCH_LOST);
 	if (rc == 0)
 		decant_error_clear(err);
+	else
+		give_up(mover, rc, err);
 	return rc;
 }

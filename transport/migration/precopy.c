@@ -365,6 +365,7 @@ void precopy_pass_end(struct decant_migration *m)
 
 	pass->bytes += bytes;
 	pass->ns += ns;
+	m->pass_ns = ns;
 	m->now.rate_Bps = ns == 0 ? 0 : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
 	if (m->now.passes == 1)
 		m->now.throughput_Bps = m->now.rate_Bps;
@@ -376,7 +377,7 @@ void precopy_pass_end(struct decant_migration *m)
 /* Between two passes: what is dirty now, and what to do about it. */
 static int look(struct decant_migration *m, enum forecast_decision *decision, struct decant_error *err)
 {
-	const uint64_t pass_ns = m->now.pass[m->now.passes - 1].ns;
+	const uint64_t pass_ns = m->pass_ns;
 	uint64_t bytes;
 	int rc = precopy_harvest(m, &bytes, err);
 

@@ -4,6 +4,7 @@
 
 #include "migration/host.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/thread.h"
 #include <errno.h>
@@ -46,6 +47,9 @@ static int check_opts(const struct decant_receiver_opts *opts, const struct deca
 		return decant_error_set(err, -EINVAL, "no address to listen on: give HOST:PORT");
 	if (opts->lease_ns < 100000000u || opts->peer_timeout_ns < 100000000u)
 		return decant_error_set(err, -EINVAL, "lease and peer timeout must be 100 ms or more");
+	/* READY must not promise less than is kept */
+	if (opts->lease_ns / NSEC_PER_MSEC > UINT32_MAX)
+		return decant_error_set(err, -EINVAL, "lease: at most %u ms", UINT32_MAX);
 	if (ops->create == NULL || ops->state_load == NULL || ops->state_save == NULL || ops->start == NULL ||
 	    ops->discard == NULL)
 		return decant_error_set(err, -EINVAL,
@@ -132,8 +136,11 @@ static void *aftercare_main(void *argument)
 	return NULL;
 }
 
-int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory **memory, struct decant_error *err)
+int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory **memory,
+			struct decant_error *caller_err)
 {
+	struct decant_error local = DECANT_ERROR_INIT;
+	struct decant_error *err = caller_err != NULL ? caller_err : &local;
 	struct wire_hello hello;
 	int fd, rc;
 

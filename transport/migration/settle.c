@@ -71,7 +71,7 @@ int settle_query(struct decant_migration *m, uint64_t deadline_ns, struct decant
 	return rc;
 }
 
-int settle_doubt(struct decant_migration *m, uint64_t deadline_ns, struct decant_error *err)
+int settle_doubt(struct decant_migration *m, uint64_t deadline_ns, bool *pending, struct decant_error *err)
 {
 	const struct timespec pause = { .tv_nsec = (long)ASK_AGAIN_NS };
 	uint64_t now;
@@ -85,6 +85,7 @@ int settle_doubt(struct decant_migration *m, uint64_t deadline_ns, struct decant
 			 : rc == WIRE_FATE_PENDING ? "not settled there yet"
 			 : rc == WIRE_FATE_UNKNOWN ? "nothing is known of it there"
 						   : err->msg);
+		*pending = rc == WIRE_FATE_PENDING;
 		if (rc == WIRE_FATE_RUNNING)
 			return 0;
 		if (rc == WIRE_FATE_NEVER)

@@ -32,6 +32,7 @@ struct decant_migration {
 	struct decant_stats now; /* published with migration_publish() */
 	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
 	uint64_t pass_start_ns, pass_start_bytes;
+	uint64_t pass_ns; /* of the last pass that has ended */
 	uint64_t left_ns; /* the pause began */
 	uint64_t go_ns;   /* GO was given to the socket */
 	uint32_t lease_ms;
@@ -67,10 +68,18 @@ void precopy_pass_end(struct decant_migration *migration);
 /* switchover_run() -- pause to RUNNING; before GO any error leaves migration->paused set for the caller to undo */
 int switchover_run(struct decant_migration *migration, struct decant_error *err);
 
+/* switchover_account_settled() -- it runs there, but nobody has said since when: the pause is up to now at most */
+void switchover_account_settled(struct decant_migration *migration);
+
 /* settle_query() -- ask the destination's receiver once: an enum wire_fate, or a negative errno */
 int settle_query(struct decant_migration *migration, uint64_t deadline_ns, struct decant_error *err);
 
-/* settle_doubt() -- ask until it is settled or @deadline_ns: 0 RUNNING, -ECANCELED NEVER, -EINPROGRESS */
-int settle_doubt(struct decant_migration *migration, uint64_t deadline_ns, struct decant_error *err);
+/*
+ * settle_doubt() -- ask until it is settled or @deadline_ns: 0 RUNNING, -ECANCELED NEVER, -EINPROGRESS
+ *
+ * @pending: the last answer was PENDING: the destination lives, and may be starting the guest.
+ */
+int settle_doubt(struct decant_migration *migration, uint64_t deadline_ns, bool *pending,
+		 struct decant_error *err);
 
 #endif

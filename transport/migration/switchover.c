@@ -37,6 +37,15 @@ static uint64_t switchover_timeout_ns(const struct decant_migration *m)
 	return by_limit > 500 * NSEC_PER_MSEC ? by_limit : 500 * NSEC_PER_MSEC;
 }
 
+/* The switchover timer, or --timeout if that ends earlier. */
+static void set_deadline(struct decant_migration *m, uint64_t deadline)
+{
+	if (m->deadline_ns < deadline)
+		mover_set_deadline(m->mover, m->deadline_ns, "the migration did not end within --timeout");
+	else
+		mover_set_deadline(m->mover, deadline, "the hand-over did not end within --switchover-timeout");
+}
+
 static int pause_and_save(struct decant_migration *m, struct decant_error *err)
 {
 	int rc = m->ops.pause(m->vmm, &m->left_ns, err);
@@ -78,11 +87,14 @@ static int send_last(struct decant_migration *m, struct decant_error *err)
 static int verify(struct decant_migration *m, uint64_t *deadline, struct decant_error *err)
 {
 	const uint64_t start = clock_now_ns();
+	const uint64_t until = start + VERIFY_NS_BASE +
+			       decant_memory_bytes(m->memory) * VERIFY_BYTES_PER_NS_INVERSE;
 	int rc;
 
-	mover_set_deadline(m->mover,
-			   start + VERIFY_NS_BASE + decant_memory_bytes(m->memory) * VERIFY_BYTES_PER_NS_INVERSE,
-			   "verify took too long");
+	if (m->deadline_ns < until)
+		set_deadline(m, until);
+	else
+		mover_set_deadline(m->mover, until, "verify took too long");
 	rc = verify_source(m->mover, m->memory, err);
 	m->now.verify_ns = clock_now_ns() - start;
 	*deadline += m->now.verify_ns;
@@ -127,6 +139,14 @@ static void account_pause(struct decant_migration *m, const struct wire_handover
 	m->now.dest_cpu_ns = running->cpu_ns;
 }
 
+void switchover_account_settled(struct decant_migration *m)
+{
+	const uint64_t bound = clock_now_ns() - m->left_ns;
+
+	m->now.downtime_bound_ns = bound > m->now.verify_ns ? bound - m->now.verify_ns : 0;
+	m->now.downtime_ns = m->now.downtime_bound_ns;
+}
+
 /* GO was sent. 0: it runs there; anything else: in doubt, and why. */
 static int await_running(struct decant_migration *m, const struct wire_handover *handover,
 			 struct decant_error *err)
@@ -152,19 +172,21 @@ static int await_running(struct decant_migration *m, const struct wire_handover 
 static int settle_after_go(struct decant_migration *m, struct decant_error *err)
 {
 	struct decant_error why = *err;
+	bool pending;
 	int rc;
 
 	log_warning(&m->opts.log, "GO was sent, and then: %s; asking the destination what became of it", why.msg);
 	/* nothing of GO that still lies in the socket may come later than the answer */
 	peer_abort(mover_peer(m->mover));
-	rc = settle_doubt(m, clock_deadline_ns(m->lease_ms * NSEC_PER_MSEC + m->opts.peer_timeout_ns), err);
+	rc = settle_doubt(m, clock_deadline_ns(m->lease_ms * NSEC_PER_MSEC + m->opts.peer_timeout_ns), &pending,
+			  err);
 	if (rc == 0) {
-		m->now.downtime_bound_ns = clock_now_ns() - m->left_ns;
-		m->now.downtime_ns = m->now.downtime_bound_ns;
+		switchover_account_settled(m);
 		return 0;
 	}
 	if (rc == -ECANCELED) /* it never ran there: an ordinary failure, with the first reason */
-		return decant_error_set(err, why.code == -ECANCELED ? -EIO : why.code, "%s", why.msg);
+		return decant_error_set(err, why.code == -ECANCELED || why.code == -EINPROGRESS ? -EIO : why.code,
+					"%s", why.msg);
 	return decant_error_set(
 		err, -EINPROGRESS,
 		"in doubt: GO was sent, and then: %s; the destination at %s does not answer, so the guest "
@@ -181,14 +203,13 @@ int switchover_run(struct decant_migration *m, struct decant_error *err)
 	rc = migration_set_state(m, DECANT_STATE_SWITCHOVER);
 	if (rc < 0)
 		return decant_error_set(err, rc, "cancelled");
-	mover_set_deadline(m->mover, deadline < m->deadline_ns ? deadline : m->deadline_ns,
-			   "the hand-over did not end within --switchover-timeout");
+	set_deadline(m, deadline);
 	rc = pause_and_save(m, err);
 	if (rc == 0)
 		rc = send_last(m, err);
 	if (rc == 0 && m->opts.verify)
 		rc = verify(m, &deadline, err);
-	mover_set_deadline(m->mover, deadline, "the hand-over did not end within --switchover-timeout");
+	set_deadline(m, deadline);
 	if (rc == 0)
 		rc = await_ready(m, &handover, err);
 	if (rc < 0)

@@ -150,14 +150,14 @@ static int load_state(struct decant_receiver *receiver, struct decant_error *err
 {
 	struct decant_state_reader *reader;
 	struct decant_state_record unread;
-	int rc = decant_state_reader_new(receiver->state.data, receiver->state.have, &reader, err);
+	int rc;
 
+	if (receiver->state.data == NULL || receiver->state.have < receiver->state.total)
+		return decant_error_set(err, -EPROTO, "HANDOVER before all of the state");
+	rc = decant_state_reader_new(receiver->state.data, receiver->state.have, &reader, err);
 	if (rc < 0)
 		return rc;
-	if (receiver->state.have < receiver->state.total)
-		rc = decant_error_set(err, -EPROTO, "HANDOVER before all of the state");
-	if (rc == 0)
-		rc = receiver->ops.state_load(receiver->vmm, reader, err);
+	rc = receiver->ops.state_load(receiver->vmm, reader, err);
 	if (rc == 0 && decant_state_unused(reader, &unread) != 0)
 		rc = decant_error_set(err, -EOPNOTSUPP,
 				      "state record %s of instance %u: this host does not know it; "
@@ -321,6 +321,7 @@ static int begin(struct decant_receiver *receiver, int fd, const struct wire_hel
 	receiver->created = false;
 	receiver->cpu_start_ns = clock_thread_cpu_ns();
 	host_welcome(&opts.welcome, receiver->opts.max_memory, receiver->opts.lease_ns);
+	opts.welcome.features &= hello->features;
 	opts.max_memory = opts.welcome.max_memory;
 	rc = incoming_new(&opts, &receiver->incoming, err);
 	if (rc < 0) {

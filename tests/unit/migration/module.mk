@@ -20,3 +20,5 @@ unit_tests += test_fate
 test_fate_srcs := tests/unit/migration/test_fate.c
 unit_tests += test_peer
 test_peer_srcs := tests/unit/migration/test_peer.c
+unit_tests += test_incoming
+test_incoming_srcs := tests/unit/migration/test_incoming.c

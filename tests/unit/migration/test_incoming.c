@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* test_incoming.c -- what a destination does with a source that breaks the rules */
+#include "migration/host.h"
+#include "migration/incoming.h"
+#include "migration/peer.h"
+#include "util/clock.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_NS (20 * NSEC_PER_SEC)
+#define LENGTH (4u << 20)
+
+struct ends {
+	struct incoming *incoming;
+	struct peer *source;
+};
+
+static int create(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
+		  uint32_t count, struct decant_memory *memory, struct decant_error *err)
+{
+	(void)opaque;
+	(void)shape;
+	for (uint32_t i = 0; i < count; i++) {
+		const int rc = decant_memory_allocate(memory, &regions[i], err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static const struct incoming_ops ops = { .create = create };
+
+static int queue_all(void *opaque, const struct peer_message *message, struct decant_error *err)
+{
+	(void)opaque;
+	(void)message;
+	(void)err;
+	return 0;
+}
+
+static const struct peer_events source_events = { .intercept = queue_all };
+
+static void open_ends(struct ends *ends, uint64_t features)
+{
+	struct peer_opts peer_opts = {
+		.sent = 1,
+		.received = 0,
+		.timeout_ns = PATIENCE_NS,
+		.events = &source_events,
+	};
+	struct incoming_opts opts = {
+		.host = "127.0.0.1",
+		.max_memory = 1ull << 30,
+		.peer_timeout_ns = PATIENCE_NS,
+		.populate_threads = 1,
+		.ops = &ops,
+	};
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	host_welcome(&opts.welcome, 1ull << 30, 0);
+	opts.welcome.features &= features;
+	opts.fd = fd[0];
+	peer_opts.fd = fd[1];
+	assert_int_equal(peer_new(&peer_opts, &ends->source, NULL), 0);
+	assert_int_equal(incoming_new(&opts, &ends->incoming, NULL), 0);
+}
+
+static void close_ends(struct ends *ends)
+{
+	incoming_close(ends->incoming);
+	peer_close(ends->source);
+}
+
+static void say(struct ends *ends, uint16_t type, const uint8_t *bytes, int length, const void *data, size_t more)
+{
+	assert_true(length > 0);
+	assert_int_equal(peer_send(ends->source, type, bytes, (size_t)length, data, more, NULL), 0);
+}
+
+static void say_regions_and_shape(struct ends *ends)
+{
+	struct wire_regions regions = { .count = 1 };
+	const struct wire_chunk shape = { 0 };
+	uint8_t bytes[512];
+
+	snprintf(regions.region[0].name, sizeof(regions.region[0].name), "ram0");
+	regions.region[0].length = LENGTH;
+	regions.region[0].page_size = DECANT_PAGE_SIZE;
+	say(ends, WIRE_REGIONS, bytes, wire_regions_encode(&regions, bytes, sizeof(bytes)), NULL, 0);
+	say(ends, WIRE_SHAPE, bytes, wire_chunk_encode(&shape, bytes, sizeof(bytes)), NULL, 0);
+}
+
+static void say_open(struct ends *ends, uint64_t epoch, const char *fabric)
+{
+	struct wire_open message = { .epoch = epoch, .channels = 1 };
+	uint8_t bytes[64];
+
+	snprintf(message.fabric, sizeof(message.fabric), "%s", fabric);
+	say(ends, WIRE_OPEN, bytes, wire_open_encode(&message, bytes, sizeof(bytes)), NULL, 0);
+}
+
+static void say_register(struct ends *ends, uint64_t epoch)
+{
+	static struct wire_register message;
+	uint8_t bytes[64];
+
+	message = (struct wire_register){ .epoch = epoch, .count = 1, .range = { { .first = 0, .count = 1 } } };
+	say(ends, WIRE_REGISTER, bytes, wire_register_encode(&message, bytes, sizeof(bytes)), NULL, 0);
+}
+
+static void say_pages(struct ends *ends)
+{
+	static const uint8_t page[DECANT_PAGE_SIZE] = { 1 };
+	const struct wire_pages message = { .length = sizeof(page) };
+	uint8_t bytes[64];
+
+	say(ends, WIRE_PAGES, bytes, wire_pages_encode(&message, bytes, sizeof(bytes)), page, sizeof(page));
+}
+
+static int next(struct ends *ends, struct peer_message *message, struct decant_error *err)
+{
+	return incoming_next(ends->incoming, clock_deadline_ns(PATIENCE_NS), message, err);
+}
+
+static void test_incoming_next__pages_land_before_the_memory_is_taken(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, HOST_FEATURES);
+	say_regions_and_shape(&ends);
+	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
+	say_pages(&ends);
+	assert_int_equal(peer_send(ends.source, WIRE_BYE, NULL, 0, NULL, 0, NULL), 0);
+	assert_int_equal(next(&ends, &message, &err), 0);
+	assert_int_equal(message.type, WIRE_BYE);
+	peer_message_free(&message);
+	assert_int_equal(*(uint8_t *)decant_memory_region(incoming_memory(ends.incoming), 0)->address, 1);
+	close_ends(&ends);
+}
+
+/* The guest runs there, and may be gone again: its memory is nobody's to write, and no channel is opened to it. */
+static void test_incoming_next__nothing_lands_once_the_memory_is_taken(void **state)
+{
+	static const uint16_t expected[] = { WIRE_PAGES, WIRE_OPEN };
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct decant_memory *memory;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, HOST_FEATURES);
+	say_regions_and_shape(&ends);
+	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
+	incoming_fence(ends.incoming);
+	memory = incoming_take_memory(ends.incoming);
+	say_pages(&ends);
+	say_open(&ends, 1, "tcp");
+	say_register(&ends, 1);
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		assert_int_equal(next(&ends, &message, &err), 0);
+		assert_int_equal(message.type, expected[i]);
+		peer_message_free(&message);
+	}
+	assert_int_equal(*(uint8_t *)decant_memory_region(memory, 0)->address, 0);
+	decant_memory_free(memory);
+	close_ends(&ends);
+}
+
+static void test_incoming_next__a_second_open_is_refused(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, HOST_FEATURES);
+	say_regions_and_shape(&ends);
+	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
+	say_open(&ends, 1, "tcp");
+	say_open(&ends, 2, "tcp");
+	assert_int_equal(next(&ends, &message, &err), -EPROTO);
+	close_ends(&ends);
+}
+
+static void test_incoming_next__a_fabric_not_in_both_features_is_refused(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, HOST_FEATURE_LOOP);
+	say_regions_and_shape(&ends);
+	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
+	say_open(&ends, 1, "tcp");
+	assert_int_equal(next(&ends, &message, &err), -EPROTO);
+	assert_non_null(strstr(err.msg, "tcp"));
+	close_ends(&ends);
+}
+
+static void test_incoming_prepare__register_too_early_is_refused(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct ends ends;
+
+	(void)state;
+	open_ends(&ends, HOST_FEATURES);
+	say_register(&ends, 1);
+	assert_int_equal(incoming_prepare(ends.incoming, &err), -EPROTO);
+	assert_non_null(strstr(err.msg, "REGISTER"));
+	close_ends(&ends);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_incoming_next__pages_land_before_the_memory_is_taken),
+		cmocka_unit_test(test_incoming_next__nothing_lands_once_the_memory_is_taken),
+		cmocka_unit_test(test_incoming_next__a_second_open_is_refused),
+		cmocka_unit_test(test_incoming_next__a_fabric_not_in_both_features_is_refused),
+		cmocka_unit_test(test_incoming_prepare__register_too_early_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
