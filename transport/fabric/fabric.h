@@ -22,7 +22,7 @@
  *
  * Threads: a source is used by one thread at a time. A sink's expose() and fence() may be called from any thread, also
  * at once; events come from the sink's own threads, for one channel one at a time; they may block (messages), but
- * must not call back into the sink.
+ * must not call back into the sink. source_map(), source_stop() and source_pending() may be called from any thread.
  *
  * Errors: 0 or -errno. -EAGAIN: full, call wait() and try again. Any other error of write, flush, barrier or message means
  * that the epoch is lost; details with last_error().
@@ -42,9 +42,42 @@
 #define FABRIC_MESSAGE_MAX ((64u << 10) + 64u) /* DECANT_MESSAGE_MAX and the engine's own head */
 #define FABRIC_NAME_MAX 16
 #define FABRIC_REGIONS_MAX 64
+#define FABRIC_RAILS_MAX 8 /* of one host */
+#define FABRIC_PAIRS_MAX 2 /* used by one migration: an lkey or rkey holds one 32-bit key per pair */
+#define FABRIC_DEVICE_NAME_MAX 32
 
 struct fabric_source;
 struct fabric_sink;
+
+/*
+ * A rail: one port of one device, by the IP address under which the connection manager knows it. A fabric that needs no
+ * device (tcp, loop) has none. WELCOME carries the destination's; the source pairs those that reach each other.
+ */
+struct fabric_rail {
+	char device[FABRIC_DEVICE_NAME_MAX]; /* "mlx5_0" */
+	uint8_t port;                        /* of the device, from 1 */
+	bool software;                       /* rxe, siw: no NIC does the work */
+	int16_t numa_node;                   /* -1: not known */
+	uint16_t family;                     /* AF_INET or AF_INET6 */
+	uint8_t address[16];                 /* network order, IPv4 in the first four */
+	uint32_t scope_id;                   /* of a link-local IPv6 address; of this host, not sent */
+	uint32_t speed_mbps;                 /* 0: not known */
+};
+
+/* The source's rail and the destination's that reach each other. */
+struct fabric_pair {
+	struct fabric_rail local, remote;
+	uint32_t remote_index; /* in the destination's list */
+};
+
+struct fabric_pair_opts {
+	const struct fabric_rail *remote; /* the destination's rails */
+	uint32_t count;
+	const char *rails;   /* --rail: "LOCAL[=REMOTE][,...]", each a device or an address; NULL: any */
+	bool hardware_only;  /* leave software rails out */
+	uint64_t timeout_ns; /* for all of it */
+	struct decant_log log;
+};
 
 /* Where a sink can be reached: opaque to the engine, which carries it in OPENED. */
 struct fabric_address {
@@ -79,6 +112,8 @@ struct fabric_sink_opts {
 	uint64_t region_length[FABRIC_REGIONS_MAX]; /* bytes, 0 beyond the last */
 	uint64_t granule_size[FABRIC_REGIONS_MAX];  /* bytes: the unit of expose() */
 	uint32_t regions;
+	struct fabric_rail rails[FABRIC_PAIRS_MAX]; /* this host's ends of the pairs, in their order */
+	uint32_t rail_count;                        /* 0 for a fabric without rails */
 	const struct fabric_sink_events *events;
 	void *opaque;
 	struct decant_log log;
@@ -86,7 +121,9 @@ struct fabric_sink_opts {
 
 struct fabric_source_opts {
 	struct fabric_address address;
-	const char *peer_host; /* the control connection's peer, numeric */
+	const char *peer_host;                      /* the control connection's peer, numeric */
+	struct fabric_pair pairs[FABRIC_PAIRS_MAX]; /* channel c uses pair c % pair_count */
+	uint32_t pair_count;                        /* 0 for a fabric without rails */
 	uint32_t channels;
 	uint64_t epoch;
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
@@ -110,10 +147,19 @@ struct fabric_ops {
 	/* may a source in process (@boot_id, @pid) use it? NULL: always. loop: only within one process */
 	bool (*reaches)(const uint8_t boot_id[16], uint32_t pid);
 
+	/*
+	 * NULL for a fabric without rails. rails(): this host's, usable ones only. Returns their number, or why there is none,
+	 * in words that say what to do: -ENODEV no device, -ENETDOWN port down, -EADDRNOTAVAIL no address,
+	 * -EACCES no permission, -ENOENT provider library or kernel module missing.
+	 */
+	int (*rails)(struct fabric_rail *rails, uint32_t max, struct decant_error *err);
+	/* pairs rails, the fastest and nearest first, each used once; returns their number, or why none reaches (-ENETUNREACH) */
+	int (*pair)(const struct fabric_pair_opts *opts, struct fabric_pair *pairs, struct decant_error *err);
+
 	/* The sink listens when open has returned; channels are accepted by its own threads and must present their token. */
 	int (*sink_open)(const struct fabric_sink_opts *opts, struct fabric_sink **sink, struct decant_error *err);
 	void (*sink_address)(const struct fabric_sink *sink, struct fabric_address *address);
-	/* register one granule (or the shorter end of a region) for writing; the memory is populated; idempotent */
+	/* register one granule (or the shorter end of a region) for writing; the memory is populated; idempotent; any thread */
 	int (*sink_expose)(struct fabric_sink *sink, uint32_t region, uint64_t offset, uint64_t length,
 			   void *memory, uint64_t *rkey, struct decant_error *err);
 	void (*sink_fence)(struct fabric_sink *sink); /* idempotent */
@@ -123,6 +169,7 @@ struct fabric_ops {
 	/* returns when all channels stand */
 	int (*source_connect)(const struct fabric_source_opts *opts, struct fabric_source **source,
 			      struct decant_error *err);
+	/* any thread, several at once, so that it goes on in the background; the key lasts as long as the source */
 	int (*source_map)(struct fabric_source *source, void *memory, uint64_t length, uint64_t *lkey,
 			  struct decant_error *err);
 	int (*source_write)(struct fabric_source *source, const struct fabric_write *write);
@@ -146,5 +193,6 @@ const struct fabric_ops *fabric_find(const char *name);
 
 extern const struct fabric_ops fabric_tcp_ops;
 extern const struct fabric_ops fabric_loop_ops;
+extern const struct fabric_ops fabric_rdma_ops;
 
 #endif
