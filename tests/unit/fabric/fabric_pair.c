@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-static void pair_record(struct fabric_pair *pair, const struct pair_event *event)
+static void pair_record(struct joined *pair, const struct pair_event *event)
 {
 	pthread_mutex_lock(&pair->lock);
 	if (pair->events < PAIR_EVENTS_MAX)
@@ -31,7 +31,7 @@ static void pair_record(struct fabric_pair *pair, const struct pair_event *event
 static void pair_on_barrier(void *opaque, uint32_t channel, uint64_t round)
 {
 	const struct pair_event event = { PAIR_BARRIER, channel, round };
-	struct fabric_pair *pair = opaque;
+	struct joined *pair = opaque;
 
 	if (pair->on_barrier != NULL)
 		pair->on_barrier(pair, channel, round);
@@ -41,7 +41,7 @@ static void pair_on_barrier(void *opaque, uint32_t channel, uint64_t round)
 static int pair_on_message(void *opaque, const void *data, size_t length, struct decant_error *err)
 {
 	struct pair_event event = { PAIR_MESSAGE, 0, 0 };
-	struct fabric_pair *pair = opaque;
+	struct joined *pair = opaque;
 	int rc = 0;
 
 	(void)err;
@@ -73,7 +73,7 @@ uint64_t pair_random(uint64_t *state)
 	return *state;
 }
 
-static void pair_map(struct fabric_pair *pair)
+static void pair_map(struct joined *pair)
 {
 	pair->length[0] = 3 * PAIR_GRANULE + 5 * PAIR_PAGE;
 	pair->length[1] = 2 * PAIR_GRANULE;
@@ -89,7 +89,7 @@ static void pair_map(struct fabric_pair *pair)
 	}
 }
 
-void pair_expose(struct fabric_pair *pair, uint32_t region, uint64_t granule)
+void pair_expose(struct joined *pair, uint32_t region, uint64_t granule)
 {
 	const uint64_t offset = granule * PAIR_GRANULE;
 	const uint64_t rest = pair->length[region] - offset;
@@ -101,9 +101,9 @@ void pair_expose(struct fabric_pair *pair, uint32_t region, uint64_t granule)
 			 0);
 }
 
-struct fabric_pair *pair_open(const struct fabric_ops *ops, uint32_t channels)
+struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 {
-	struct fabric_pair *pair = calloc(1, sizeof(*pair));
+	struct joined *pair = calloc(1, sizeof(*pair));
 	struct decant_error err = DECANT_ERROR_INIT;
 
 	assert_non_null(pair);
@@ -138,7 +138,7 @@ struct fabric_pair *pair_open(const struct fabric_ops *ops, uint32_t channels)
 	return pair;
 }
 
-void pair_connect(struct fabric_pair *pair)
+void pair_connect(struct joined *pair)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 
@@ -146,15 +146,15 @@ void pair_connect(struct fabric_pair *pair)
 		fail_msg("%s", err.msg);
 }
 
-struct fabric_pair *pair_new(const struct fabric_ops *ops, uint32_t channels)
+struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels)
 {
-	struct fabric_pair *pair = pair_open(ops, channels);
+	struct joined *pair = pair_open(ops, channels);
 
 	pair_connect(pair);
 	return pair;
 }
 
-void pair_free(struct fabric_pair *pair)
+void pair_free(struct joined *pair)
 {
 	pair->ops->source_close(pair->source);
 	pair->ops->sink_close(pair->sink);
@@ -167,7 +167,7 @@ void pair_free(struct fabric_pair *pair)
 	free(pair);
 }
 
-void pair_fill(struct fabric_pair *pair, uint64_t seed)
+void pair_fill(struct joined *pair, uint64_t seed)
 {
 	for (uint32_t i = 0; i < PAIR_REGIONS; i++) {
 		uint64_t *words = (uint64_t *)pair->from[i];
@@ -177,7 +177,7 @@ void pair_fill(struct fabric_pair *pair, uint64_t seed)
 	}
 }
 
-int pair_post(struct fabric_pair *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length,
+int pair_post(struct joined *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length,
 	      const void *data)
 {
 	const struct fabric_write write = {
@@ -197,12 +197,12 @@ int pair_post(struct fabric_pair *pair, uint32_t channel, uint32_t region, uint6
 	return rc;
 }
 
-void pair_write(struct fabric_pair *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length)
+void pair_write(struct joined *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length)
 {
 	assert_int_equal(pair_post(pair, channel, region, offset, length, pair->from[region] + offset), 0);
 }
 
-int pair_message(struct fabric_pair *pair, const void *data, size_t length)
+int pair_message(struct joined *pair, const void *data, size_t length)
 {
 	int rc;
 
@@ -214,7 +214,7 @@ int pair_message(struct fabric_pair *pair, const void *data, size_t length)
 	return rc;
 }
 
-int pair_post_barrier(struct fabric_pair *pair, uint64_t round)
+int pair_post_barrier(struct joined *pair, uint64_t round)
 {
 	int rc;
 
@@ -227,7 +227,7 @@ int pair_post_barrier(struct fabric_pair *pair, uint64_t round)
 }
 
 /* lock held */
-static void pair_sleep(struct fabric_pair *pair, const struct timespec *deadline, const char *what)
+static void pair_sleep(struct joined *pair, const struct timespec *deadline, const char *what)
 {
 	if (pthread_cond_clockwait(&pair->changed, &pair->lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT) {
 		pthread_mutex_unlock(&pair->lock);
@@ -235,7 +235,7 @@ static void pair_sleep(struct fabric_pair *pair, const struct timespec *deadline
 	}
 }
 
-void pair_await_round(struct fabric_pair *pair, uint64_t round)
+void pair_await_round(struct joined *pair, uint64_t round)
 {
 	const struct timespec deadline = clock_timespec(clock_deadline_ns(PAIR_LATE_NS));
 
@@ -247,7 +247,7 @@ void pair_await_round(struct fabric_pair *pair, uint64_t round)
 	pthread_mutex_unlock(&pair->lock);
 }
 
-int pair_await_lost(struct fabric_pair *pair, uint32_t channel)
+int pair_await_lost(struct joined *pair, uint32_t channel)
 {
 	const struct timespec deadline = clock_timespec(clock_deadline_ns(PAIR_LATE_NS));
 	int code;
@@ -260,13 +260,13 @@ int pair_await_lost(struct fabric_pair *pair, uint32_t channel)
 	return code;
 }
 
-void pair_barrier(struct fabric_pair *pair, uint64_t round)
+void pair_barrier(struct joined *pair, uint64_t round)
 {
 	assert_int_equal(pair_post_barrier(pair, round), 0);
 	pair_await_round(pair, round);
 }
 
-int pair_await_failure(struct fabric_pair *pair, uint32_t channel)
+int pair_await_failure(struct joined *pair, uint32_t channel)
 {
 	const uint64_t deadline_ns = clock_deadline_ns(PAIR_LATE_NS);
 	int rc;
@@ -280,7 +280,7 @@ int pair_await_failure(struct fabric_pair *pair, uint32_t channel)
 	return rc;
 }
 
-uint32_t pair_events(struct fabric_pair *pair)
+uint32_t pair_events(struct joined *pair)
 {
 	uint32_t events;
 

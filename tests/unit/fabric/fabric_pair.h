@@ -29,7 +29,7 @@ struct pair_event {
 	uint64_t value; /* round; the message's first eight bytes; minus the code */
 };
 
-struct fabric_pair {
+struct joined {
 	const struct fabric_ops *ops;
 	uint32_t channels;
 	struct fabric_sink_opts sink_opts;
@@ -40,8 +40,8 @@ struct fabric_pair {
 	uint8_t *from[PAIR_REGIONS], *to[PAIR_REGIONS];
 
 	/* what a test may hook into the events; called without the lock */
-	void (*on_barrier)(struct fabric_pair *pair, uint32_t channel, uint64_t round);
-	int (*on_message)(struct fabric_pair *pair, const void *data, size_t length);
+	void (*on_barrier)(struct joined *pair, uint32_t channel, uint64_t round);
+	int (*on_message)(struct joined *pair, const void *data, size_t length);
 	void *opaque;
 
 	pthread_mutex_t lock;
@@ -53,33 +53,33 @@ struct fabric_pair {
 };
 
 /* pair_open() -- memory and sink; pair_connect() -- the source, which must succeed; pair_new() -- both */
-struct fabric_pair *pair_open(const struct fabric_ops *ops, uint32_t channels);
-void pair_connect(struct fabric_pair *pair);
-struct fabric_pair *pair_new(const struct fabric_ops *ops, uint32_t channels);
-void pair_free(struct fabric_pair *pair);
+struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels);
+void pair_connect(struct joined *pair);
+struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels);
+void pair_free(struct joined *pair);
 
 /* pair_expose() -- one granule of the sink's memory */
-void pair_expose(struct fabric_pair *pair, uint32_t region, uint64_t granule);
+void pair_expose(struct joined *pair, uint32_t region, uint64_t granule);
 
 /* pair_fill() -- the source's memory with what only @seed gives */
-void pair_fill(struct fabric_pair *pair, uint64_t seed);
+void pair_fill(struct joined *pair, uint64_t seed);
 
 /* pair_post() -- a write from @data, waiting while the fabric is full: 0 or why it is lost */
-int pair_post(struct fabric_pair *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length,
+int pair_post(struct joined *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length,
 	      const void *data);
 /* pair_write() -- the same from the source's memory at the same offset; must succeed */
-void pair_write(struct fabric_pair *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length);
-int pair_message(struct fabric_pair *pair, const void *data, size_t length);
-int pair_post_barrier(struct fabric_pair *pair, uint64_t round);
+void pair_write(struct joined *pair, uint32_t channel, uint32_t region, uint64_t offset, uint32_t length);
+int pair_message(struct joined *pair, const void *data, size_t length);
+int pair_post_barrier(struct joined *pair, uint64_t round);
 
 /* pair_await_round(), pair_await_lost() -- until all channels, or @channel, have reported; fail the test if they never do */
-void pair_await_round(struct fabric_pair *pair, uint64_t round);
-int pair_await_lost(struct fabric_pair *pair, uint32_t channel);
+void pair_await_round(struct joined *pair, uint64_t round);
+int pair_await_lost(struct joined *pair, uint32_t channel);
 /* pair_barrier() -- post one and wait for it; must succeed */
-void pair_barrier(struct fabric_pair *pair, uint64_t round);
+void pair_barrier(struct joined *pair, uint64_t round);
 /* pair_await_failure() -- writes on @channel until the source fails, and returns the code */
-int pair_await_failure(struct fabric_pair *pair, uint32_t channel);
-uint32_t pair_events(struct fabric_pair *pair);
+int pair_await_failure(struct joined *pair, uint32_t channel);
+uint32_t pair_events(struct joined *pair);
 
 /* pair_random() -- the next of a sequence */
 uint64_t pair_random(uint64_t *state);

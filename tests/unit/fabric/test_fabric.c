@@ -47,7 +47,7 @@ static bool all_zero(const uint8_t *bytes, size_t length)
 
 static void test_write__lands_where_it_was_sent(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair_fill(pair, 1);
@@ -69,7 +69,7 @@ static void test_write__lands_where_it_was_sent(void **state)
 
 static void test_write__of_one_page_again_and_again_keeps_its_order(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair_fill(pair, 2);
@@ -89,7 +89,7 @@ static void test_write__of_one_page_again_and_again_keeps_its_order(void **state
 
 static void test_write__refuses_what_is_no_write(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 	struct fabric_write write = { .length = PAIR_PAGE, .data = pair->from[0] };
 
 	(void)state;
@@ -107,7 +107,7 @@ static void test_write__refuses_what_is_no_write(void **state)
 }
 
 /* the page of each channel holds the round's number, at the moment when the barrier is reported */
-static void expect_round_in_memory(struct fabric_pair *pair, uint32_t channel, uint64_t round)
+static void expect_round_in_memory(struct joined *pair, uint32_t channel, uint64_t round)
 {
 	_Atomic uint32_t *wrong = pair->opaque;
 	uint64_t seen;
@@ -119,7 +119,7 @@ static void expect_round_in_memory(struct fabric_pair *pair, uint32_t channel, u
 
 static void test_barrier__means_that_the_writes_can_be_seen(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 3);
+	struct joined *pair = pair_new(fabric, 3);
 	_Atomic uint32_t wrong = 0;
 
 	(void)state;
@@ -140,7 +140,7 @@ static void test_barrier__means_that_the_writes_can_be_seen(void **state)
 
 static void test_barrier__many_at_once_come_in_order_on_each_channel(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 4);
+	struct joined *pair = pair_new(fabric, 4);
 	uint64_t last[4] = { 0 };
 
 	(void)state;
@@ -162,7 +162,7 @@ static void test_barrier__many_at_once_come_in_order_on_each_channel(void **stat
 static void test_flush__hands_over_all_that_was_queued(void **state)
 {
 	const uint64_t deadline_ns = clock_deadline_ns(PAIR_LATE_NS);
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair_write(pair, 0, 0, 0, PAIR_PAGE);
@@ -178,7 +178,7 @@ static void test_flush__hands_over_all_that_was_queued(void **state)
 
 static void test_wait__has_nothing_to_wait_for(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 1);
+	struct joined *pair = pair_new(fabric, 1);
 
 	(void)state;
 
@@ -189,7 +189,7 @@ static void test_wait__has_nothing_to_wait_for(void **state)
 static void test_stats__count_what_was_written(void **state)
 {
 	struct fabric_source_stats stats;
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	for (uint32_t i = 0; i < 100; i++)
@@ -207,7 +207,7 @@ static void test_stats__count_what_was_written(void **state)
 
 static void test_message__arrives_whole_and_in_order(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	for (uint64_t i = 0; i < 300; i++)
@@ -225,14 +225,14 @@ static void test_message__arrives_whole_and_in_order(void **state)
 	pair_free(pair);
 }
 
-static int compare_with_source(struct fabric_pair *pair, const void *data, size_t length)
+static int compare_with_source(struct joined *pair, const void *data, size_t length)
 {
 	return memcmp(pair->from[0], data, length) == 0 && length == FABRIC_MESSAGE_MAX ? 0 : -EIO;
 }
 
 static void test_message__may_be_of_any_length_up_to_the_limit(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 1);
+	struct joined *pair = pair_new(fabric, 1);
 
 	(void)state;
 	pair_fill(pair, 3);
@@ -252,7 +252,7 @@ static void test_message__may_be_of_any_length_up_to_the_limit(void **state)
 
 static void test_message__keeps_its_place_among_barriers(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 1);
+	struct joined *pair = pair_new(fabric, 1);
 
 	(void)state;
 	for (uint64_t i = 1; i <= 50; i++) {
@@ -278,7 +278,7 @@ struct gate {
 	int rc;
 };
 
-static int pass_gate(struct fabric_pair *pair, const void *data, size_t length)
+static int pass_gate(struct joined *pair, const void *data, size_t length)
 {
 	struct gate *gate = pair->opaque;
 
@@ -305,7 +305,7 @@ static void open_gate(struct gate *gate, uint32_t let)
 
 static void *send_messages(void *arg)
 {
-	struct fabric_pair *pair = arg;
+	struct joined *pair = arg;
 	struct gate *gate = pair->opaque;
 
 	for (uint64_t i = 0; i < 200 && gate->rc == 0; i++) {
@@ -318,7 +318,7 @@ static void *send_messages(void *arg)
 static void test_message__waits_for_a_consumer_that_blocks(void **state)
 {
 	struct gate gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 	pthread_t producer;
 
 	(void)state;
@@ -339,7 +339,7 @@ static void test_message__waits_for_a_consumer_that_blocks(void **state)
 	pair_free(pair);
 }
 
-static int take_no_message(struct fabric_pair *pair, const void *data, size_t length)
+static int take_no_message(struct joined *pair, const void *data, size_t length)
 {
 	(void)pair;
 	(void)data;
@@ -350,7 +350,7 @@ static int take_no_message(struct fabric_pair *pair, const void *data, size_t le
 static void test_message__refused_by_the_consumer_kills_the_sink(void **state)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair->on_message = take_no_message;
@@ -368,7 +368,7 @@ static void test_message__refused_by_the_consumer_kills_the_sink(void **state)
 
 static void expect_refused(uint32_t channel, uint32_t region, uint64_t offset, uint32_t length)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	pair_fill(pair, 4);
 	assert_int_equal(pair_post(pair, channel, region, offset, length, pair->from[0]), 0);
@@ -414,7 +414,7 @@ static void test_write__across_granules_kills_the_channel(void **state)
 
 static void test_expose__refuses_what_is_no_granule(void **state)
 {
-	struct fabric_pair *pair = pair_open(fabric, 1);
+	struct joined *pair = pair_open(fabric, 1);
 	struct decant_error err = DECANT_ERROR_INIT;
 	uint64_t rkey;
 
@@ -434,7 +434,7 @@ static void test_expose__refuses_what_is_no_granule(void **state)
 static void test_connect__with_a_wrong_token_is_refused_and_disturbs_nobody(void **state)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
-	struct fabric_pair *pair = pair_open(fabric, 2);
+	struct joined *pair = pair_open(fabric, 2);
 	struct fabric_source_opts wrong = pair->source_opts;
 	struct fabric_source *source = NULL;
 
@@ -458,7 +458,7 @@ static void test_connect__with_a_wrong_token_is_refused_and_disturbs_nobody(void
 
 static void test_connect__to_an_address_of_another_fabric_is_refused(void **state)
 {
-	struct fabric_pair *pair = pair_open(fabric, 1);
+	struct joined *pair = pair_open(fabric, 1);
 	struct fabric_source *source = NULL;
 
 	(void)state;
@@ -472,7 +472,7 @@ static void test_connect__to_an_address_of_another_fabric_is_refused(void **stat
 
 static void test_connect__to_a_closed_sink_is_refused(void **state)
 {
-	struct fabric_pair *pair = pair_open(fabric, 1);
+	struct joined *pair = pair_open(fabric, 1);
 	struct fabric_source *source = NULL;
 
 	(void)state;
@@ -487,7 +487,7 @@ static void test_connect__to_a_closed_sink_is_refused(void **state)
 
 /* A thread that writes without end. */
 struct writer {
-	struct fabric_pair *pair;
+	struct joined *pair;
 	pthread_t thread;
 	_Atomic uint64_t writes;
 	int rc;
@@ -496,7 +496,7 @@ struct writer {
 static void *write_on(void *arg)
 {
 	struct writer *writer = arg;
-	struct fabric_pair *pair = writer->pair;
+	struct joined *pair = writer->pair;
 
 	for (uint64_t i = 0; writer->rc == 0; i++) {
 		const uint64_t offset = i * 64 * PAIR_PAGE % (3 * PAIR_GRANULE);
@@ -510,7 +510,7 @@ static void *write_on(void *arg)
 	return NULL;
 }
 
-static void start_writer(struct writer *writer, struct fabric_pair *pair)
+static void start_writer(struct writer *writer, struct joined *pair)
 {
 	writer->pair = pair;
 	assert_int_equal(pthread_create(&writer->thread, NULL, write_on, writer), 0);
@@ -520,7 +520,7 @@ static void start_writer(struct writer *writer, struct fabric_pair *pair)
 
 static void test_fence__nothing_lands_and_nothing_is_reported_after_it(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 	struct writer writer = { 0 };
 	uint8_t *before = malloc(pair->length[0]);
 	uint32_t events;
@@ -545,7 +545,7 @@ static void test_fence__nothing_lands_and_nothing_is_reported_after_it(void **st
 
 static void test_close__of_the_sink_lets_its_memory_go(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 	struct writer writer = { 0 };
 
 	(void)state;
@@ -563,7 +563,7 @@ static void test_close__of_the_sink_lets_its_memory_go(void **state)
 static void test_close__of_the_sink_is_noticed_by_the_source(void **state)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
-	struct fabric_pair *pair = pair_new(fabric, 3);
+	struct joined *pair = pair_new(fabric, 3);
 	int rc;
 
 	(void)state;
@@ -584,7 +584,7 @@ static void test_close__of_the_sink_is_noticed_by_the_source(void **state)
 
 static void test_close__of_the_source_under_a_barrier_is_no_loss(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair_write(pair, 0, 0, 0, PAIR_PAGE);
@@ -600,7 +600,7 @@ static void test_close__of_the_source_under_a_barrier_is_no_loss(void **state)
 
 static void test_close__of_the_source_without_a_barrier_is_a_loss(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 
 	(void)state;
 	pair_barrier(pair, 1);
@@ -616,7 +616,7 @@ static void test_close__of_the_source_without_a_barrier_is_a_loss(void **state)
 
 static void test_stop__from_another_thread_ends_all_reading(void **state)
 {
-	struct fabric_pair *pair = pair_new(fabric, 2);
+	struct joined *pair = pair_new(fabric, 2);
 	struct writer writer = { 0 };
 
 	(void)state;
@@ -644,7 +644,7 @@ static void test_close__of_nothing_is_fine(void **state)
 static void test_open__refuses_a_wrong_shape(void **state)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
-	struct fabric_pair *pair = pair_open(fabric, 1);
+	struct joined *pair = pair_open(fabric, 1);
 	struct fabric_sink_opts opts = pair->sink_opts;
 	struct fabric_sink *sink = NULL;
 
@@ -704,7 +704,7 @@ __attribute__((no_sanitize("thread"), noinline)) static void stress_store(uint8_
 }
 
 /* runs of random length at random places among what is exposed by then, each page on the channel of its granule */
-static void stress_write(struct fabric_pair *pair, struct stress *stress, uint64_t bytes)
+static void stress_write(struct joined *pair, struct stress *stress, uint64_t bytes)
 {
 	uint64_t seed = 4711;
 
@@ -747,7 +747,7 @@ static uint8_t *stress_map(void)
 static void test_stress__random_runs_while_granules_are_exposed(void **state)
 {
 	static struct stress stress;
-	struct fabric_pair *pair = pair_open(fabric, STRESS_CHANNELS);
+	struct joined *pair = pair_open(fabric, STRESS_CHANNELS);
 	pthread_t exposer;
 
 	(void)state;

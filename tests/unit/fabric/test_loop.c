@@ -73,7 +73,7 @@ static void put_word(uint8_t *bytes, uint64_t value)
 }
 
 /* posts the first page of region 0 on channel 0 with @value in it */
-static void send_value(struct fabric_pair *pair, uint64_t value)
+static void send_value(struct joined *pair, uint64_t value)
 {
 	put_word(pair->from[0], value);
 	pair_write(pair, 0, 0, 0, PAIR_PAGE);
@@ -81,7 +81,7 @@ static void send_value(struct fabric_pair *pair, uint64_t value)
 
 static void test_hold__released_after_the_fence_never_lands(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 	struct loop_counts counts;
 
 	(void)state;
@@ -111,7 +111,7 @@ static void test_hold__released_after_the_fence_never_lands(void **state)
 
 static void test_hold__released_before_the_fence_overwrites_what_is_newer(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 	struct loop_counts counts;
 
 	(void)state;
@@ -132,7 +132,7 @@ static void test_hold__released_before_the_fence_overwrites_what_is_newer(void *
 
 static void test_hold__takes_the_data_that_the_page_had_then(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 1);
+	struct joined *pair = pair_new(loop, 1);
 
 	(void)state;
 	set_page_plan(LOOP_HOLD, 0, 1, 0);
@@ -147,7 +147,7 @@ static void test_hold__takes_the_data_that_the_page_had_then(void **state)
 
 static void test_hold__keeps_what_is_behind_it_on_its_channel_alone(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 
 	(void)state;
 	set_page_plan(LOOP_HOLD, 0, 1, 0);
@@ -179,7 +179,7 @@ static void *release_later(void *arg)
 
 static void test_hold__fills_the_queue_until_it_is_released(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 1);
+	struct joined *pair = pair_new(loop, 1);
 	const struct fabric_write write = { .length = PAIR_PAGE, .data = pair->from[0] };
 	pthread_t thread;
 	int rc = 0;
@@ -200,7 +200,7 @@ static void test_hold__fills_the_queue_until_it_is_released(void **state)
 
 static void test_hold__outlives_both_ends_and_their_memory(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 	struct loop_counts counts;
 
 	(void)state;
@@ -219,7 +219,7 @@ static void test_hold__outlives_both_ends_and_their_memory(void **state)
 
 static void test_hold__keeps_messages_until_credits_run_out(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 1);
+	struct joined *pair = pair_new(loop, 1);
 	uint64_t sent = 0;
 
 	(void)state;
@@ -239,7 +239,7 @@ static void test_hold__keeps_messages_until_credits_run_out(void **state)
 
 static void test_drop__loses_the_write_and_says_nothing(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 	struct loop_counts counts;
 
 	(void)state;
@@ -255,7 +255,7 @@ static void test_drop__loses_the_write_and_says_nothing(void **state)
 
 static void test_delay__lasts_the_flushes_it_was_given(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 
 	(void)state;
 	set_page_plan(LOOP_DELAY, 0, 1, 2);
@@ -274,7 +274,7 @@ static void test_delay__lasts_the_flushes_it_was_given(void **state)
 
 static void test_delay__never_keeps_a_barrier(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 
 	(void)state;
 	set_page_plan(LOOP_DELAY, 0, UINT32_MAX, 1000);
@@ -288,7 +288,7 @@ static void test_delay__never_keeps_a_barrier(void **state)
 
 static void test_kill__breaks_the_channel_at_both_ends(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 	struct loop_counts counts;
 
 	(void)state;
@@ -328,7 +328,7 @@ static enum loop_action decide_order(void *opaque, uint64_t epoch, const struct 
 static void run_order(uint64_t seed, struct order *order)
 {
 	const struct loop_plan plan = { .decide = decide_order, .opaque = order, .seed = seed };
-	struct fabric_pair *pair = pair_new(loop, 4);
+	struct joined *pair = pair_new(loop, 4);
 
 	memset(order, 0, sizeof(*order));
 	loop_plan_set(&plan);
@@ -359,7 +359,7 @@ static void test_seed__mixes_channels_but_not_what_is_on_them(void **state)
 
 static void test_plan__is_asked_once_per_write_of_its_epoch(void **state)
 {
-	struct fabric_pair *pair = pair_new(loop, 2);
+	struct joined *pair = pair_new(loop, 2);
 
 	(void)state;
 	set_page_plan(LOOP_DROP, 0, UINT32_MAX, 0);
@@ -419,7 +419,7 @@ static void test_reaches__only_its_own_process(void **state)
 }
 
 struct waiter {
-	struct fabric_pair *pair;
+	struct joined *pair;
 	_Atomic bool waiting;
 	int rc;
 };

@@ -25,7 +25,7 @@ static const struct fabric_ops *const tcp = &fabric_tcp_ops;
 
 /* ---- a client of bare bytes ---- */
 
-static int dial(const struct fabric_pair *pair)
+static int dial(const struct joined *pair)
 {
 	const uint8_t *bytes = pair->source_opts.address.bytes;
 	const struct address address = {
@@ -92,7 +92,7 @@ static void expect_answer(int fd, uint16_t type, uint64_t value)
 	assert_int_equal(head.value, value);
 }
 
-static void make_hello(const struct fabric_pair *pair, uint32_t channel, uint8_t *bytes)
+static void make_hello(const struct joined *pair, uint32_t channel, uint8_t *bytes)
 {
 	const struct frame_head head = { .type = FRAME_HELLO, .value = FRAME_HELLO_SIZE };
 	struct frame_hello hello = { .version = FRAME_VERSION, .channel = (uint16_t)channel, .epoch = 7 };
@@ -103,7 +103,7 @@ static void make_hello(const struct fabric_pair *pair, uint32_t channel, uint8_t
 }
 
 /* a connection that the sink takes for channel @channel of its source */
-static int enter(const struct fabric_pair *pair, uint32_t channel)
+static int enter(const struct joined *pair, uint32_t channel)
 {
 	const int fd = dial(pair);
 	uint8_t hello[HELLO_BYTES];
@@ -116,7 +116,7 @@ static int enter(const struct fabric_pair *pair, uint32_t channel)
 
 /* ---- strangers at the door ---- */
 
-static void expect_undisturbed(struct fabric_pair *pair)
+static void expect_undisturbed(struct joined *pair)
 {
 	pair_connect(pair);
 	pair_barrier(pair, 1);
@@ -126,7 +126,7 @@ static void expect_undisturbed(struct fabric_pair *pair)
 
 static void test_stranger__who_talks_garbage_is_shown_out(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	uint64_t seed = 99;
 	uint8_t garbage[4096];
 
@@ -145,7 +145,7 @@ static void test_stranger__who_talks_garbage_is_shown_out(void **state)
 
 static void test_stranger__who_stops_in_the_middle_is_forgotten(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	uint8_t hello[HELLO_BYTES];
 
 	(void)state;
@@ -163,7 +163,7 @@ static void test_stranger__who_stops_in_the_middle_is_forgotten(void **state)
 
 static void test_stranger__whose_first_frame_is_no_hello_is_shown_out(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 1);
+	struct joined *pair = pair_open(tcp, 1);
 
 	(void)state;
 	for (uint32_t i = FRAME_OK; i <= FRAME_TYPE_MAX; i++) {
@@ -180,8 +180,7 @@ static void test_stranger__whose_first_frame_is_no_hello_is_shown_out(void **sta
 	expect_undisturbed(pair);
 }
 
-static void expect_refusal(const struct fabric_pair *pair, const struct frame_hello *hello,
-			   enum frame_refusal refusal)
+static void expect_refusal(const struct joined *pair, const struct frame_hello *hello, enum frame_refusal refusal)
 {
 	const int fd = dial(pair);
 	uint8_t bytes[FRAME_HELLO_SIZE];
@@ -195,7 +194,7 @@ static void expect_refusal(const struct fabric_pair *pair, const struct frame_he
 
 static void test_stranger__is_told_why_it_is_refused(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	struct frame_hello hello = { .version = FRAME_VERSION, .channel = 1, .epoch = 7 };
 
 	(void)state;
@@ -217,7 +216,7 @@ static void test_stranger__is_told_why_it_is_refused(void **state)
 
 static void test_stranger__with_a_token_that_is_taken_is_refused(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	const int first = enter(pair, 0);
 	struct frame_hello hello = { .version = FRAME_VERSION, .channel = 0, .epoch = 7 };
 
@@ -235,7 +234,7 @@ static void test_stranger__with_a_token_that_is_taken_is_refused(void **state)
 
 static void test_stranger__who_is_slow_but_right_is_let_in(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 1);
+	struct joined *pair = pair_open(tcp, 1);
 	const int fd = dial(pair);
 	uint8_t hello[HELLO_BYTES];
 
@@ -253,7 +252,7 @@ static void test_stranger__who_is_slow_but_right_is_let_in(void **state)
 
 static void test_stranger__in_a_crowd_of_silent_ones_is_let_in(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	int silent[ACCEPTOR_STRANGERS_MAX * 2];
 
 	(void)state;
@@ -271,7 +270,7 @@ static void test_stranger__in_a_crowd_of_silent_ones_is_let_in(void **state)
 
 static void test_stranger__who_never_speaks_is_shown_out_in_time(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	const uint64_t start_ns = clock_now_ns();
 	const int fd = dial(pair);
 
@@ -284,7 +283,7 @@ static void test_stranger__who_never_speaks_is_shown_out_in_time(void **state)
 
 static void test_fence__with_strangers_at_the_door_shows_them_out(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	const int fd = dial(pair);
 
 	(void)state;
@@ -296,7 +295,7 @@ static void test_fence__with_strangers_at_the_door_shows_them_out(void **state)
 
 /* ---- a source that has the token and breaks the rules ---- */
 
-static void expect_lost(struct fabric_pair *pair, uint32_t channel, int fd, int code)
+static void expect_lost(struct joined *pair, uint32_t channel, int fd, int code)
 {
 	assert_int_equal(pair_await_lost(pair, channel), code);
 	expect_end(fd);
@@ -325,7 +324,7 @@ static void test_source__that_sends_a_wrong_head_is_cut_off(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
-		struct fabric_pair *pair = pair_open(tcp, 1);
+		struct joined *pair = pair_open(tcp, 1);
 		const int fd = enter(pair, 0);
 
 		put_head(fd, heads[i].type, heads[i].count, heads[i].value);
@@ -335,7 +334,7 @@ static void test_source__that_sends_a_wrong_head_is_cut_off(void **state)
 
 static void test_source__that_sends_a_message_on_another_channel_is_cut_off(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 2);
+	struct joined *pair = pair_open(tcp, 2);
 	const int fd = enter(pair, 1);
 
 	(void)state;
@@ -363,7 +362,7 @@ static void test_source__whose_last_run_is_wrong_writes_nothing_at_all(void **st
 	memset(page, 0xee, sizeof(page));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		const uint32_t length = wrong[i].length == 0 || i == 5 ? PAIR_PAGE : wrong[i].length;
-		struct fabric_pair *pair = pair_open(tcp, 1);
+		struct joined *pair = pair_open(tcp, 1);
 		const int fd = enter(pair, 0);
 
 		put_head(fd, FRAME_WRITES, 2, (uint64_t)PAIR_PAGE + length);
@@ -376,7 +375,7 @@ static void test_source__whose_last_run_is_wrong_writes_nothing_at_all(void **st
 
 static void test_source__that_is_slow_loses_nothing(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 1);
+	struct joined *pair = pair_open(tcp, 1);
 	const int fd = enter(pair, 0);
 	struct frame_head head = { .type = FRAME_WRITES, .count = 2, .value = 2 * PAIR_PAGE };
 	const struct frame_run runs[] = { { 0, PAIR_PAGE, 8 * PAIR_PAGE }, { 1, PAIR_PAGE, 0 } };
@@ -418,7 +417,7 @@ static void test_source__that_dies_is_lost(void **state)
 {
 	(void)state;
 	for (int how = 0; how < 4; how++) {
-		struct fabric_pair *pair = pair_open(tcp, 1);
+		struct joined *pair = pair_open(tcp, 1);
 		const int fd = enter(pair, 0);
 
 		if (how == 1)
@@ -436,7 +435,7 @@ static void test_source__that_dies_is_lost(void **state)
 
 static void test_fence__in_the_middle_of_a_frame_does_not_wait_for_its_rest(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 1);
+	struct joined *pair = pair_open(tcp, 1);
 	const int fd = enter(pair, 0);
 
 	(void)state;
@@ -591,7 +590,7 @@ static void test_message__runs_out_of_credit_and_gets_it_back(void **state)
 /* a sink that takes nothing off the socket */
 static void test_stop__does_not_wait_for_a_sink_that_hangs(void **state)
 {
-	struct fabric_pair *pair = pair_open(tcp, 1);
+	struct joined *pair = pair_open(tcp, 1);
 	struct false_sink sink;
 	int rc = 0;
 
