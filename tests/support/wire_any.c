@@ -37,6 +37,7 @@ ANY_DEFINE(register, reg)
 ANY_DEFINE(grant, grant)
 ANY_DEFINE(barrier_ack, barrier_ack)
 ANY_DEFINE(fence, fence)
+ANY_DEFINE(lost, lost)
 ANY_DEFINE(pages, pages)
 ANY_DEFINE(hashes, hashes)
 ANY_DEFINE(verified, verified)
@@ -80,6 +81,7 @@ static const struct any_codec codecs[WIRE_TYPE_MAX + 1] = {
 	[WIRE_PONG] = ANY_CODEC(pong),
 	[WIRE_ABORT] = ANY_CODEC(error),
 	[WIRE_VERDICT] = ANY_CODEC(verdict),
+	[WIRE_LOST] = ANY_CODEC(lost),
 };
 
 static bool any_type_exists(uint16_t type)
@@ -196,10 +198,26 @@ static void sample_hello(enum wire_sample sample, struct wire_hello *hello)
 	pick_text(sample, hello->name, sizeof(hello->name), "demo");
 }
 
+static void sample_rail(enum wire_sample sample, struct wire_rail *rail)
+{
+	pick_text(sample, rail->device, sizeof(rail->device), "mlx5_0");
+	rail->device[0] = 'm';
+	rail->family = (uint16_t)pick(sample, 4, 4, 6);
+	rail->port = (uint16_t)pick(sample, 1, 2, UINT8_MAX);
+	rail->flags = (uint16_t)pick(sample, 0, WIRE_RAIL_SOFTWARE, WIRE_RAIL_SOFTWARE);
+	rail->numa_node = (uint16_t)pick(sample, 0, 3, UINT16_MAX);
+	rail->speed_mbps = (uint32_t)pick(sample, 0, 100000, UINT32_MAX);
+	pick_bytes(sample, rail->address, rail->family == 4 ? 4 : 16);
+}
+
+/* Least is without rails and the feature, usual has one rail, most has all. */
 static void sample_welcome(enum wire_sample sample, struct wire_welcome *welcome)
 {
 	welcome->version = 1;
-	welcome->features = pick64(sample);
+	welcome->features = pick(sample, 0, pick64(sample) | WIRE_FEATURE_RDMA, UINT64_MAX);
+	welcome->rails = (uint32_t)pick(sample, 0, 1, WIRE_RAILS_MAX);
+	for (uint32_t i = 0; i < welcome->rails; i++)
+		sample_rail(sample, &welcome->rail[i]);
 	welcome->pid = pick32(sample);
 	welcome->lease_ms = pick32(sample);
 	welcome->max_memory = pick64(sample);
@@ -246,6 +264,15 @@ static void sample_open(enum wire_sample sample, struct wire_open *open)
 	open->channels = (uint32_t)pick(sample, 1, 2, WIRE_CHANNELS_MAX);
 	pick_text(sample, open->fabric, sizeof(open->fabric), "tcp");
 	open->fabric[0] = 't';
+	open->rails = (uint32_t)pick(sample, 0, 1, WIRE_PAIRS_MAX);
+	open->rail[0] = (uint32_t)pick(sample, 0, 3, WIRE_RAILS_MAX - 1);
+}
+
+static void sample_lost(enum wire_sample sample, struct wire_lost *lost)
+{
+	lost->epoch = pick(sample, 1, 2, UINT64_MAX);
+	lost->code = (uint32_t)pick(sample, 1, ENOMEM, 4095);
+	pick_text(sample, lost->text, sizeof(lost->text), "ibv_reg_mr: out of memory");
 }
 
 static void sample_opened(enum wire_sample sample, struct wire_opened *opened)
@@ -390,6 +417,9 @@ void wire_any_sample(uint16_t type, enum wire_sample sample, union wire_any *mes
 		break;
 	case WIRE_HANDOVER:
 		sample_handover(sample, &message->handover);
+		break;
+	case WIRE_LOST:
+		sample_lost(sample, &message->lost);
 		break;
 	case WIRE_VERDICT:
 		sample_verdict(sample, &message->verdict);

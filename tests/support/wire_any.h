@@ -18,6 +18,7 @@ union wire_any {
 	struct wire_grant grant;
 	struct wire_barrier_ack barrier_ack;
 	struct wire_fence fence;
+	struct wire_lost lost;
 	struct wire_pages pages;
 	struct wire_hashes hashes;
 	struct wire_verified verified;

@@ -42,7 +42,7 @@ struct greeting {
 static int send_welcome(struct greeting *greeting, const struct wire_welcome *welcome, uint64_t deadline,
 			struct decant_error *err)
 {
-	uint8_t head[256];
+	uint8_t head[WIRE_WELCOME_MAX];
 	const int length = wire_welcome_encode(welcome, head, sizeof(head));
 
 	if (length < 0)

@@ -276,7 +276,7 @@ static const struct peer_events incoming_events = {
 
 static int send_welcome(const struct incoming_opts *opts, struct decant_error *err)
 {
-	uint8_t head[256];
+	uint8_t head[WIRE_WELCOME_MAX];
 	int rc = wire_welcome_encode(&opts->welcome, head, sizeof(head));
 
 	if (rc < 0)

@@ -261,7 +261,7 @@ static int choose_fabric(struct decant_mover *mover, const struct wire_welcome *
 static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
 {
 	struct wire_welcome welcome;
-	uint8_t payload[512 + WIRE_TEXT_MAX];
+	uint8_t payload[WIRE_WELCOME_MAX];
 	uint32_t length;
 	int rc;
 

@@ -40,7 +40,7 @@ static int say_hello(const struct decant_migration *m, int fd, uint64_t deadline
 static int ask(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
 {
 	struct wire_status status = { .fate = WIRE_FATE_UNKNOWN };
-	uint8_t payload[512 + WIRE_TEXT_MAX];
+	uint8_t payload[WIRE_WELCOME_MAX];
 	uint32_t length;
 	int rc = say_hello(m, fd, deadline_ns, err);
 

@@ -38,6 +38,7 @@ static const char *const wire_type_names[] = {
 	[WIRE_VERDICT_ASK] = "VERDICT_ASK",
 	[WIRE_VERDICT] = "VERDICT",
 	[WIRE_BYE] = "BYE",
+	[WIRE_LOST] = "LOST",
 };
 static_assert(sizeof(wire_type_names) / sizeof(wire_type_names[0]) == WIRE_TYPE_MAX + 1, "a name for each type");
 

@@ -67,9 +67,16 @@ static void open_fields(struct cursor *cursor, struct wire_open *open)
 	cursor_u32(cursor, "channels", &open->channels);
 	cursor_check(cursor, open->channels >= 1 && open->channels <= WIRE_CHANNELS_MAX, "channels",
 		     "beyond their limits");
-	cursor_reserved(cursor, 4);
+	cursor_u32(cursor, "rails", &open->rails);
+	cursor_check(cursor, open->rails <= WIRE_PAIRS_MAX, "rails", "beyond their limit");
 	cursor_name(cursor, "fabric", open->fabric, sizeof(open->fabric));
 	cursor_check(cursor, open->fabric[0] != '\0', "fabric", "empty");
+	for (uint32_t i = 0; cursor->rc == 0 && i < open->rails; i++) {
+		cursor_u32(cursor, "rail", &open->rail[i]);
+		cursor_check(cursor, open->rail[i] < WIRE_RAILS_MAX, "rail", "beyond the limit");
+		for (uint32_t j = 0; j < i; j++)
+			cursor_check(cursor, open->rail[i] != open->rail[j], "rail", "named twice");
+	}
 }
 WIRE_DEFINE(open, "OPEN")
 
@@ -134,6 +141,15 @@ static void fence_fields(struct cursor *cursor, struct wire_fence *fence)
 	memory_epoch(cursor, &fence->epoch);
 }
 WIRE_DEFINE(fence, "FENCE or FENCED")
+
+static void lost_fields(struct cursor *cursor, struct wire_lost *lost)
+{
+	memory_epoch(cursor, &lost->epoch);
+	cursor_u32(cursor, "code", &lost->code);
+	cursor_check(cursor, lost->code >= 1 && lost->code <= WIRE_ERRNO_MAX, "code", "no errno");
+	cursor_counted_text(cursor, "text", lost->text, sizeof(lost->text));
+}
+WIRE_DEFINE(lost, "LOST")
 
 static void pages_fields(struct cursor *cursor, struct wire_pages *pages)
 {

@@ -5,9 +5,6 @@
 
 #include <errno.h>
 
-/* errno values of Linux end here */
-#define SESSION_ERRNO_MAX 4095u
-
 static void hello_fields(struct cursor *cursor, struct wire_hello *hello)
 {
 	cursor_u16(cursor, "version_min", &hello->version_min);
@@ -63,6 +60,35 @@ int wire_hello_decode(struct wire_hello *message, const uint8_t *bytes, size_t l
 	return cursor_read_end(&cursor);
 }
 
+static void rail_fields(struct cursor *cursor, struct wire_rail *rail)
+{
+	uint8_t rest = 0;
+
+	cursor_name(cursor, "rail device", rail->device, sizeof(rail->device));
+	cursor_check(cursor, rail->device[0] != '\0', "rail device", "empty");
+	cursor_u16(cursor, "rail family", &rail->family);
+	cursor_check(cursor, rail->family == 4 || rail->family == 6, "rail family", "neither 4 nor 6");
+	cursor_u16(cursor, "rail port", &rail->port);
+	cursor_check(cursor, rail->port >= 1 && rail->port <= UINT8_MAX, "rail port", "beyond its limits");
+	cursor_u16(cursor, "rail flags", &rail->flags);
+	cursor_check(cursor, (rail->flags & ~WIRE_RAIL_SOFTWARE) == 0, "rail flags", "unknown in this version");
+	cursor_u16(cursor, "rail numa_node", &rail->numa_node);
+	cursor_u32(cursor, "rail speed_mbps", &rail->speed_mbps);
+	cursor_reserved(cursor, 4);
+	cursor_bytes(cursor, "rail address", rail->address, sizeof(rail->address));
+	for (size_t i = 4; rail->family == 4 && i < sizeof(rail->address); i++)
+		rest |= rail->address[i];
+	cursor_check(cursor, rest == 0, "rail address", "more than IPv4");
+}
+
+static void welcome_rails(struct cursor *cursor, struct wire_welcome *welcome)
+{
+	for (uint32_t i = 0; cursor->rc == 0 && i < welcome->rails; i++)
+		rail_fields(cursor, &welcome->rail[i]);
+	cursor_counted_text(cursor, "why", welcome->why, sizeof(welcome->why));
+	cursor_check(cursor, welcome->rails == 0 || welcome->why[0] == '\0', "why", "there are rails");
+}
+
 static void welcome_fields(struct cursor *cursor, struct wire_welcome *welcome)
 {
 	cursor_u16(cursor, "version", &welcome->version);
@@ -73,15 +99,20 @@ static void welcome_fields(struct cursor *cursor, struct wire_welcome *welcome)
 	cursor_u64(cursor, "features", &welcome->features);
 	cursor_bytes(cursor, "boot_id", welcome->boot_id, sizeof(welcome->boot_id));
 	cursor_u32(cursor, "lease_ms", &welcome->lease_ms);
-	cursor_reserved(cursor, 4);
+	cursor_u32(cursor, "rails", &welcome->rails);
+	cursor_check(cursor, welcome->rails <= WIRE_RAILS_MAX, "rails", "beyond their limit");
 	cursor_u64(cursor, "max_memory", &welcome->max_memory);
+	if (welcome->features & WIRE_FEATURE_RDMA)
+		welcome_rails(cursor, welcome);
+	else
+		cursor_check(cursor, welcome->rails == 0, "rails", "without the feature");
 }
 WIRE_DEFINE(welcome, "WELCOME")
 
 static void error_fields(struct cursor *cursor, struct wire_error *error)
 {
 	cursor_u32(cursor, "code", &error->code);
-	cursor_check(cursor, error->code >= 1 && error->code <= SESSION_ERRNO_MAX, "code", "no errno");
+	cursor_check(cursor, error->code >= 1 && error->code <= WIRE_ERRNO_MAX, "code", "no errno");
 	cursor_counted_text(cursor, "text", error->text, sizeof(error->text));
 }
 WIRE_DEFINE(error, "ERROR or ABORT")

@@ -33,6 +33,11 @@
 #define WIRE_RANGES_MAX 4096                        /* ranges in REGISTER */
 #define WIRE_KEYS_MAX 65536                         /* keys in GRANT */
 #define WIRE_HASHES_MAX 65536                       /* hashes in HASHES */
+#define WIRE_RAILS_MAX 8                            /* rails in WELCOME */
+#define WIRE_PAIRS_MAX 2                            /* rails in OPEN */
+#define WIRE_DEVICE_MAX 32                          /* with terminator */
+#define WIRE_WHY_MAX 240                            /* why there are no rails; with terminator */
+#define WIRE_WELCOME_MAX 1024                       /* bytes of an encoded WELCOME */
 #define WIRE_HEAD_MAX (16u + 16u * WIRE_RANGES_MAX) /* no encoder below writes more bytes */
 
 /*
@@ -73,7 +78,8 @@ enum wire_type {
 	WIRE_VERDICT_ASK = 27,
 	WIRE_VERDICT = 28,
 	WIRE_BYE = 29,
-	WIRE_TYPE_MAX = WIRE_BYE,
+	WIRE_LOST = 30,
+	WIRE_TYPE_MAX = WIRE_LOST,
 };
 
 /* wire_strtype() -- "HELLO"; "?" for what is none */
@@ -108,7 +114,24 @@ struct wire_hello {
 	char name[WIRE_NAME_MAX];
 };
 
-/* destination -> source */
+/* The bit of HELLO and WELCOME that changes what they carry: WELCOME has rails behind it, OPEN may name them, LOST may come. */
+#define WIRE_FEATURE_RDMA 4ull
+
+/* one port of one device of the destination, by its address */
+struct wire_rail {
+	char device[WIRE_DEVICE_MAX];
+	uint16_t family; /* 4 or 6: IPv4 or IPv6 */
+	uint16_t port;   /* of the device, 1..255 */
+	uint16_t flags;  /* WIRE_RAIL_SOFTWARE */
+	uint16_t numa_node;
+	uint32_t speed_mbps; /* 0: not known */
+	uint8_t address[16]; /* network order, IPv4 in the first four, then zeros */
+};
+
+#define WIRE_RAIL_SOFTWARE 1u
+#define WIRE_NUMA_UNKNOWN 0xffffu
+
+/* destination -> source; what follows max_memory only with WIRE_FEATURE_RDMA */
 struct wire_welcome {
 	uint16_t version;
 	uint64_t features; /* the common ones */
@@ -116,6 +139,9 @@ struct wire_welcome {
 	uint32_t pid;
 	uint32_t lease_ms;
 	uint64_t max_memory; /* bytes that it would take */
+	uint32_t rails;      /* 0..WIRE_RAILS_MAX */
+	struct wire_rail rail[WIRE_RAILS_MAX];
+	char why[WIRE_WHY_MAX]; /* there are none; length-prefixed on the wire */
 };
 
 /* both: ends the session; refusals too. @code is a positive errno of Linux. */
@@ -153,6 +179,8 @@ struct wire_open {
 	uint64_t epoch; /* 1, 2, ... */
 	uint32_t channels;
 	char fabric[WIRE_FABRIC_MAX];
+	uint32_t rails;                /* of WELCOME's that are used, 0..WIRE_PAIRS_MAX; 0 for a fabric without */
+	uint32_t rail[WIRE_PAIRS_MAX]; /* which, each once: channel c uses rail[c % rails] */
 };
 
 struct wire_opened {
@@ -192,6 +220,13 @@ struct wire_barrier_ack {
 struct wire_fence {
 	uint64_t epoch;
 }; /* FENCE and FENCED */
+
+/* destination -> source, with WIRE_FEATURE_RDMA: that epoch can carry nothing more. FENCE answers it. */
+struct wire_lost {
+	uint64_t epoch;
+	uint32_t code;            /* a positive errno of Linux */
+	char text[WIRE_TEXT_MAX]; /* length-prefixed on the wire */
+};
 
 /* guest memory inline: only into granules that were never requested. Multiples of 4 KiB. */
 struct wire_pages {
@@ -290,6 +325,7 @@ WIRE_DECLARE(register)
 WIRE_DECLARE(grant)
 WIRE_DECLARE(barrier_ack)
 WIRE_DECLARE(fence)
+WIRE_DECLARE(lost)
 WIRE_DECLARE(pages)
 WIRE_DECLARE(hashes)
 WIRE_DECLARE(verified)

@@ -181,10 +181,19 @@ static const struct field_case fields[] = {
 	{ WIRE_HELLO, 56, 4, 0x6f6d6564 },
 	{ WIRE_WELCOME, 0, 2, 1 },
 	{ WIRE_WELCOME, 4, 4, 5000 },
-	{ WIRE_WELCOME, 8, 8, ANY },
+	{ WIRE_WELCOME, 8, 8, ANY | WIRE_FEATURE_RDMA },
 	{ WIRE_WELCOME, 17, 1, 18 },
 	{ WIRE_WELCOME, 32, 4, 5000 },
+	{ WIRE_WELCOME, 36, 4, 1 },
 	{ WIRE_WELCOME, 40, 8, ANY },
+	{ WIRE_WELCOME, 48, 4, 0x35786c6d },
+	{ WIRE_WELCOME, 80, 2, 4 },
+	{ WIRE_WELCOME, 82, 2, 2 },
+	{ WIRE_WELCOME, 84, 2, WIRE_RAIL_SOFTWARE },
+	{ WIRE_WELCOME, 86, 2, 3 },
+	{ WIRE_WELCOME, 88, 4, 100000 },
+	{ WIRE_WELCOME, 96, 4, 0x34231201 },
+	{ WIRE_WELCOME, 112, 4, 0 },
 	{ WIRE_ERROR, 0, 4, ENOSPC },
 	{ WIRE_ERROR, 4, 4, 33 },
 	{ WIRE_ERROR, 8, 4, 0x6f6d656d },
@@ -206,7 +215,9 @@ static const struct field_case fields[] = {
 	{ WIRE_PREPARED, 8, 8, ANY / 2 },
 	{ WIRE_OPEN, 0, 8, 2 },
 	{ WIRE_OPEN, 8, 4, 2 },
+	{ WIRE_OPEN, 12, 4, 1 },
 	{ WIRE_OPEN, 16, 4, 0x00706374 },
+	{ WIRE_OPEN, 32, 4, 3 },
 	{ WIRE_OPENED, 0, 8, 2 },
 	{ WIRE_OPENED, 8, 4, 2 },
 	{ WIRE_OPENED, 12, 4, 7 },
@@ -254,6 +265,10 @@ static const struct field_case fields[] = {
 	{ WIRE_VERDICT, 8, 8, ANY },
 	{ WIRE_VERDICT, 16, 8, ANY },
 	{ WIRE_VERDICT, 24, 4, 0x65676170 },
+	{ WIRE_LOST, 0, 8, 2 },
+	{ WIRE_LOST, 8, 4, ENOMEM },
+	{ WIRE_LOST, 12, 4, 25 },
+	{ WIRE_LOST, 16, 4, 0x5f766269 },
 };
 
 static uint64_t read_field(const struct field_case *field)
@@ -287,7 +302,7 @@ static void test_messages__sizes(void **state)
 		[WIRE_FENCED] = 8,    [WIRE_PAGES] = 4112,  [WIRE_STATE] = 16,       [WIRE_HASHES] = 24,
 		[WIRE_VERIFIED] = 24, [WIRE_HANDOVER] = 24, [WIRE_READY] = 24,       [WIRE_RUNNING] = 16,
 		[WIRE_STATUS] = 8,    [WIRE_PING] = 8,      [WIRE_PONG] = 24,        [WIRE_ABORT] = 8,
-		[WIRE_VERDICT] = 184,
+		[WIRE_VERDICT] = 184, [WIRE_LOST] = 16,
 	};
 
 	(void)state;
@@ -315,7 +330,17 @@ static const struct wrong_case wrongs[] = {
 	{ { WIRE_WELCOME, 0, 2, 0 }, "version" },
 	{ { WIRE_WELCOME, 0, 2, 2 }, "version" },
 	{ { WIRE_WELCOME, 2, 2, 1 }, "reserved" },
-	{ { WIRE_WELCOME, 36, 4, 1 }, "reserved" },
+	{ { WIRE_WELCOME, 36, 4, 9 }, "rails" },
+	{ { WIRE_WELCOME, 36, 4, 0 }, "" },
+	{ { WIRE_WELCOME, 8, 8, 1 }, "rails" },
+	{ { WIRE_WELCOME, 48, 1, 0 }, "rail device" },
+	{ { WIRE_WELCOME, 80, 2, 5 }, "rail family" },
+	{ { WIRE_WELCOME, 82, 2, 0 }, "rail port" },
+	{ { WIRE_WELCOME, 82, 2, 256 }, "rail port" },
+	{ { WIRE_WELCOME, 84, 2, 2 }, "rail flags" },
+	{ { WIRE_WELCOME, 92, 4, 1 }, "reserved" },
+	{ { WIRE_WELCOME, 100, 1, 1 }, "rail address" },
+	{ { WIRE_WELCOME, 112, 4, 1 }, "why" },
 	{ { WIRE_ERROR, 0, 4, 0 }, "code" },
 	{ { WIRE_ERROR, 0, 4, 4096 }, "code" },
 	{ { WIRE_ERROR, 4, 4, WIRE_TEXT_MAX }, "text" },
@@ -347,7 +372,12 @@ static const struct wrong_case wrongs[] = {
 	{ { WIRE_OPEN, 0, 8, 0 }, "epoch" },
 	{ { WIRE_OPEN, 8, 4, 0 }, "channels" },
 	{ { WIRE_OPEN, 8, 4, 17 }, "channels" },
-	{ { WIRE_OPEN, 12, 4, 1 }, "reserved" },
+	{ { WIRE_OPEN, 12, 4, 3 }, "rails" },
+	{ { WIRE_OPEN, 12, 4, 0 }, "" },
+	{ { WIRE_OPEN, 32, 4, 8 }, "rail" },
+	{ { WIRE_LOST, 0, 8, 0 }, "epoch" },
+	{ { WIRE_LOST, 8, 4, 0 }, "code" },
+	{ { WIRE_LOST, 8, 4, 4096 }, "code" },
 	{ { WIRE_OPEN, 16, 4, 0 }, "fabric" },
 	{ { WIRE_OPENED, 0, 8, 0 }, "epoch" },
 	{ { WIRE_OPENED, 8, 4, 0 }, "channels" },
@@ -473,6 +503,15 @@ static void test_encoders__fields_beyond_their_limits(void **state)
 	wire_any_sample(WIRE_STATE, WIRE_SAMPLE_MOST, &message);
 	message.chunk.offset++;
 	expect_refused(WIRE_STATE);
+	wire_any_sample(WIRE_WELCOME, WIRE_SAMPLE_MOST, &message);
+	strcpy(message.welcome.why, "none");
+	expect_refused(WIRE_WELCOME);
+	wire_any_sample(WIRE_WELCOME, WIRE_SAMPLE_MOST, &message);
+	message.welcome.features = 0;
+	expect_refused(WIRE_WELCOME);
+	wire_any_sample(WIRE_OPEN, WIRE_SAMPLE_MOST, &message);
+	message.open.rail[1] = message.open.rail[0];
+	expect_refused(WIRE_OPEN);
 	wire_any_sample(WIRE_OPENED, WIRE_SAMPLE_MOST, &message);
 	message.opened.channels++;
 	expect_refused(WIRE_OPENED);
@@ -494,6 +533,21 @@ static void test_encoders__fields_beyond_their_limits(void **state)
 	wire_any_sample(WIRE_HASHES, WIRE_SAMPLE_MOST, &message);
 	message.hashes.count++;
 	expect_refused(WIRE_HASHES);
+}
+
+static void test_welcome__says_why_there_are_no_rails(void **state)
+{
+	struct wire_welcome welcome = { .version = 1, .features = WIRE_FEATURE_RDMA }, decoded;
+	uint8_t bytes[WIRE_WELCOME_MAX];
+	int length;
+
+	(void)state;
+	strcpy(welcome.why, "no RDMA device: modprobe mlx5_ib");
+	length = wire_welcome_encode(&welcome, bytes, sizeof(bytes));
+	assert_int_equal(length, 52 + (int)strlen(welcome.why));
+	assert_int_equal(wire_welcome_decode(&decoded, bytes, (size_t)length, NULL), 0);
+	assert_int_equal(decoded.rails, 0);
+	assert_string_equal(decoded.why, welcome.why);
 }
 
 static void test_error__text_is_made_fit_to_print(void **state)
@@ -647,6 +701,7 @@ int main(void)
 		cmocka_unit_test(test_decoders__wrong_fields),
 		cmocka_unit_test(test_decoders__unterminated_names),
 		cmocka_unit_test(test_hello__of_other_versions),
+		cmocka_unit_test(test_welcome__says_why_there_are_no_rails),
 		cmocka_unit_test(test_error__text_is_made_fit_to_print),
 		cmocka_unit_test(test_verdict__text_is_made_fit_to_print),
 		cmocka_unit_test(test_words__little_endian_at_any_address),
