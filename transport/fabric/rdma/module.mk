@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: BSD-2-Clause
+libdecant_srcs += \
+	transport/fabric/rdma/channel.c \
+	transport/fabric/rdma/cm.c \
+	transport/fabric/rdma/hello.c \
+	transport/fabric/rdma/keys.c \
+	transport/fabric/rdma/rdma.c \
+	transport/fabric/rdma/rdma_sink.c \
+	transport/fabric/rdma/rdma_source.c \
+	transport/fabric/rdma/verbs.c
