@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * diagnose.h -- why RDMA does not work here, and what to do about it
+ *
+ * A verb that fails says ENOMEM, ENODEV or EACCES and nothing more. Each call below is given such a code right after the
+ * failure, looks at the host (sysfs, /dev/infiniband, /proc/self/status, limits) and sets an error that names the cause and the
+ * remedy. All return the code that they set: the one given, or a better one where the host told it (-ENODEV no device, -ENETDOWN
+ * port down, -EADDRNOTAVAIL no address, -EACCES no permission, -ENOENT a library or a kernel module is missing).
+ * Thread-safe. They read files: not for a path that is in a hurry.
+ */
+#ifndef FABRIC_RDMA_DIAGNOSE_H
+#define FABRIC_RDMA_DIAGNOSE_H
+
+#include "fabric/fabric.h"
+
+#include <decant/error.h>
+#include <stdint.h>
+
+/* the connection manager could not be opened (verbs_event_channel, verbs_id) */
+int diagnose_manager(int code, struct decant_error *err);
+
+/* no address of this host belongs to an RDMA port */
+int diagnose_no_rail(struct decant_error *err);
+
+/* @call ("ibv_create_cq") failed on @device */
+int diagnose_device(int code, const char *call, const char *device, struct decant_error *err);
+
+/* @length bytes could not be registered with @device; @needed: all that will be registered, 0 if that is not known */
+int diagnose_register(int code, const char *device, uint64_t length, uint64_t needed, struct decant_error *err);
+
+/* the address (or the route to it) was not resolved; @code from the call or from the event's status */
+int diagnose_path(int code, const struct fabric_rail *local, const struct fabric_rail *remote,
+		  struct decant_error *err);
+
+/*
+ * diagnose_memlock() -- how many bytes this process may have pinned at once; UINT64_MAX: no limit
+ *
+ * RLIMIT_MEMLOCK, unless CAP_IPC_LOCK in the initial user namespace lifts it. @pinned, which may be NULL: bytes pinned now.
+ */
+uint64_t diagnose_memlock(uint64_t *pinned);
+
+#endif
