@@ -36,6 +36,8 @@ look_build() {
 	need json-c libjson-c-dev library json-c
 	need xxhash libxxhash-dev library libxxhash
 	need numa libnuma-dev library numa
+	need libibverbs libibverbs-dev library libibverbs
+	need librdmacm librdmacm-dev library librdmacm
 }
 
 look_check() {
