@@ -88,7 +88,7 @@ struct decant_migration_opts {
 	size_t size;
 	const char *peer;   /* "host:port" or "[v6]:port" of the receiver */
 	const char *name;   /* the VM's, for messages and the receiver; up to 63 bytes */
-	const char *fabric; /* "auto", "tcp", "loop" */
+	const char *fabric; /* "auto": RDMA where hardware reaches the peer, else TCP; "rdma", "tcp", "loop" */
 	uint32_t channels;  /* 0: the fabric's default */
 	uint64_t max_downtime_ns;
 	uint64_t timeout_ns;            /* for the whole up to GO; 0: none */
@@ -102,6 +102,8 @@ struct decant_migration_opts {
 	/* called from the migrating thread when something worth showing has changed, at most 20 times a second; may be NULL */
 	void (*progress)(void *opaque, const struct decant_stats *stats);
 	void *opaque; /* of progress */
+	/* RDMA: "LOCAL[=REMOTE][,...]", each a device or an address: these rails and no others; NULL: those that reach each other */
+	const char *rails;
 };
 
 #define DECANT_MIGRATION_OPTS_INIT                                                                             \

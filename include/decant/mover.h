@@ -37,6 +37,7 @@ struct decant_mover_opts {
 	uint64_t bandwidth_Bps;
 	uint64_t peer_timeout_ns;
 	struct decant_log log;
+	const char *rails; /* as decant_migration_opts.rails */
 };
 
 #define DECANT_MOVER_OPTS_INIT                                                                              \

@@ -58,8 +58,9 @@ struct decant_pass {
 struct decant_stats {
 	size_t size; /* sizeof(struct decant_stats) */
 	enum decant_migration_state state;
-	char fabric[16];
-	char fabric_reason[96];
+	char fabric[16]; /* the one that is in use now */
+	char fabric_reason
+		[192]; /* why it is that one: which rails reach each other, or why there is no RDMA, or none any more */
 	uint32_t channels;
 	uint32_t failovers; /* times the data went on over another connection */
 

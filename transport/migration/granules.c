@@ -20,9 +20,10 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 	granules->state = calloc(granules->count, sizeof(*granules->state));
 	granules->rkey = calloc(granules->count, sizeof(*granules->rkey));
 	granules->lkey = calloc(granules->count, sizeof(*granules->lkey));
+	granules->mapped = calloc(granules->count, sizeof(*granules->mapped));
 	granules->unacked = bitmap_new(granules->pages);
 	if (granules->state != NULL && granules->rkey != NULL && granules->lkey != NULL &&
-	    granules->unacked != NULL)
+	    granules->mapped != NULL && granules->unacked != NULL)
 		return 0;
 	granules_destroy(granules);
 	return decant_error_set(err, -ENOMEM, "region %s: no memory for its table of granules", region->name);
@@ -31,6 +32,16 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 void granules_forget(struct granules *granules)
 {
 	memset(granules->state, GRANULE_NONE, granules->count);
+	memset(granules->mapped, 0, granules->count * sizeof(*granules->mapped));
+}
+
+bool granules_busy(const struct granules *granules)
+{
+	for (uint64_t g = 0; g < granules->count; g++)
+		if (granules->state[g] == GRANULE_ASKED ||
+		    (granules->state[g] == GRANULE_GRANTED && !granules->mapped[g]))
+			return true;
+	return false;
 }
 
 void granules_destroy(struct granules *granules)
@@ -38,6 +49,7 @@ void granules_destroy(struct granules *granules)
 	free(granules->state);
 	free(granules->rkey);
 	free(granules->lkey);
+	free(granules->mapped);
 	free(granules->unacked);
 	*granules = (struct granules){ 0 };
 }

@@ -25,7 +25,8 @@ struct granules {
 	uint64_t pages;    /* of 4 KiB in the region */
 	uint8_t *state;    /* enum granule_state */
 	uint64_t *rkey;    /* valid when GRANTED */
-	uint64_t *lkey;    /* valid from ASKED on */
+	uint64_t *lkey;    /* valid when mapped */
+	bool *mapped;      /* the fabric knows it at this end */
 	uint64_t *unacked; /* bitmap of pages */
 };
 
@@ -36,6 +37,9 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 
 /* granules_forget() -- a new epoch: nothing is asked for; the unacknowledged pages stay */
 void granules_forget(struct granules *granules);
+
+/* granules_busy() -- is there one that was asked for and cannot be written to yet? */
+bool granules_busy(const struct granules *granules);
 
 void granules_destroy(struct granules *granules);
 

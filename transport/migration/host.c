@@ -2,6 +2,7 @@
 /* host.c -- what an end says of the host it runs on */
 #include "migration/host.h"
 
+#include "fabric/fabric.h"
 #include "migration/limit.h"
 #include "util/clock.h"
 #include <fcntl.h>
@@ -34,9 +35,33 @@ void host_boot_id(uint8_t boot_id[16])
 	close(fd);
 }
 
+static const struct {
+	const char *fabric;
+	uint64_t feature;
+} host_fabrics[] = {
+	{ "tcp", HOST_FEATURE_TCP },
+	{ "loop", HOST_FEATURE_LOOP },
+	{ "rdma", HOST_FEATURE_RDMA },
+};
+
+#define HOST_FABRICS (sizeof(host_fabrics) / sizeof(host_fabrics[0]))
+
 uint64_t host_fabric_feature(const char *fabric)
 {
-	return strcmp(fabric, "loop") == 0 ? HOST_FEATURE_LOOP : HOST_FEATURE_TCP;
+	for (size_t i = 0; i < HOST_FABRICS; i++)
+		if (strcmp(host_fabrics[i].fabric, fabric) == 0)
+			return host_fabrics[i].feature;
+	return 0;
+}
+
+uint64_t host_features(void)
+{
+	uint64_t features = 0;
+
+	for (size_t i = 0; i < HOST_FABRICS; i++)
+		if (fabric_find(host_fabrics[i].fabric) != NULL)
+			features |= host_fabrics[i].feature;
+	return features;
 }
 
 static uint64_t memory_available(void)
@@ -58,7 +83,7 @@ void host_welcome(struct wire_welcome *welcome, uint64_t max_memory, uint64_t le
 {
 	*welcome = (struct wire_welcome){
 		.version = WIRE_VERSION_MAX,
-		.features = HOST_FEATURES,
+		.features = host_features(),
 		.pid = (uint32_t)getpid(),
 		.lease_ms = (uint32_t)(lease_ns / NSEC_PER_MSEC),
 		.max_memory = max_memory != 0 ? max_memory : memory_available(),

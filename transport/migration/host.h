@@ -9,9 +9,12 @@
 /* Bits of HELLO and WELCOME: the fabrics an end has. */
 #define HOST_FEATURE_TCP 1ull
 #define HOST_FEATURE_LOOP 2ull
-#define HOST_FEATURES (HOST_FEATURE_TCP | HOST_FEATURE_LOOP)
+#define HOST_FEATURE_RDMA WIRE_FEATURE_RDMA
 
-/* host_fabric_feature() -- the bit of @fabric, one that this build has */
+/* host_features() -- the bits of the fabrics in this build */
+uint64_t host_features(void);
+
+/* host_fabric_feature() -- the bit of @fabric; 0: there is none of that name */
 uint64_t host_fabric_feature(const char *fabric);
 
 /* host_boot_id() -- the kernel's, 16 bytes; zeros where it cannot be read */

@@ -6,18 +6,27 @@
  * -------------------
  * Guest memory is written by the fabric's sink alone, and only where a granule has been exposed to it. A granule is exposed
  * after the pool has populated it, so the fabric never waits for the kernel to zero a page. A barrier is acknowledged
- * when the sink has reported it for every channel. FENCE ends a sink: it is closed before FENCED is said, under
- * sink_lock, which the pool's threads hold while they expose; so nothing is exposed to a dead sink, and a granule that was
- * being populated for the old epoch is simply dropped: the source asks for it again.
+ * when the sink has reported it for every channel. FENCE ends a sink: it is fenced before FENCED is said, under sink_lock.
+ * The pool's threads expose without that lock, several at once, but are counted under it, and a sink is closed when the
+ * last of them is out; so nothing is exposed to a dead sink, and a granule that was being populated for the old epoch is
+ * simply dropped: the source asks for it again.
+ *
+ * A sink with registrations (RDMA) is only fenced in the pause, which costs the same for any guest. It retires, and is closed
+ * when the guest runs, or the session is over.
+ *
+ * When a fabric with rails cannot go on, at whichever end, the session does: LOST tells the source, which fences and opens
+ * the next epoch over TCP.
  */
 #include "migration/incoming.h"
 
 #include "migration/incoming_private.h"
+#include "migration/rails.h"
 #include "util/bitmap.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +49,33 @@ int incoming_failure(struct incoming *in, struct decant_error *err)
 	if (in->failed.code != 0 && err != NULL)
 		*err = in->failed;
 	return in->failed.code;
+}
+
+static bool take_says_lost(struct incoming *in, uint64_t epoch, bool *first)
+{
+	DECANT_AUTO_UNLOCK(&in->lock);
+	if (!in->rails_in_use || in->barrier_epoch != epoch)
+		return false;
+	*first = in->lost_epoch != epoch;
+	in->lost_epoch = epoch;
+	return true;
+}
+
+bool incoming_say_lost(struct incoming *in, uint64_t epoch, const struct decant_error *why)
+{
+	struct wire_lost message = { .epoch = epoch, .code = (uint32_t)(why->code < 0 ? -why->code : EIO) };
+	uint8_t head[WIRE_TEXT_MAX + 64];
+	bool first;
+	int length;
+
+	if (!take_says_lost(in, epoch, &first))
+		return false;
+	if (!first)
+		return true;
+	snprintf(message.text, sizeof(message.text), "%.*s", (int)sizeof(message.text) - 1, why->msg);
+	length = wire_lost_encode(&message, head, sizeof(head));
+	peer_send(in->peer, WIRE_LOST, head, (size_t)length, NULL, 0, NULL);
+	return true;
 }
 
 /* ---- events of the fabric ---- */
@@ -105,6 +141,7 @@ static void on_lost(void *opaque, uint32_t channel, const struct decant_error *w
 
 	/* the source notices as well, and says FENCE */
 	log_warning(&in->log, "data channel %u is lost: %s", channel, why->msg);
+	incoming_say_lost(in, in->barrier_epoch, why);
 }
 
 const struct fabric_sink_events incoming_sink_events = {
@@ -115,17 +152,43 @@ const struct fabric_sink_events incoming_sink_events = {
 
 /* ---- registration ---- */
 
+/* sink_lock is held */
+static bool epoch_is_open(const struct incoming *in, uint64_t epoch)
+{
+	return in->sink != NULL && !in->fencing && in->epoch == epoch;
+}
+
+/* Keeps the sink from being closed until expose_end(). */
+static bool expose_begin(struct incoming *in, uint64_t epoch)
+{
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (!epoch_is_open(in, epoch))
+		return false;
+	in->exposing++;
+	return true;
+}
+
+/* Is the epoch still open? */
+static bool expose_end(struct incoming *in, uint64_t epoch)
+{
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	in->exposing--;
+	pthread_cond_broadcast(&in->exposed);
+	return epoch_is_open(in, epoch);
+}
+
 static int expose(const struct populate_job *job, uint64_t offset, uint64_t length, uint64_t *rkey,
 		  struct decant_error *err)
 {
 	struct incoming *in = job->incoming;
 	const struct decant_region *region = &in->region[job->region];
+	int rc;
 
-	DECANT_AUTO_UNLOCK(&in->sink_lock);
-	if (in->sink == NULL || in->epoch != job->epoch)
+	if (!expose_begin(in, job->epoch))
 		return -ECANCELED;
-	return in->fabric->sink_expose(in->sink, job->region, offset, length, (uint8_t *)region->address + offset,
-				       rkey, err);
+	rc = in->fabric->sink_expose(in->sink, job->region, offset, length, (uint8_t *)region->address + offset,
+				     rkey, err);
+	return expose_end(in, job->epoch) ? rc : -ECANCELED;
 }
 
 static void grant(const struct populate_job *job, uint64_t offset, uint64_t rkey)
@@ -161,10 +224,11 @@ static void on_populated(void *opaque, uint64_t offset, uint64_t length, int cod
 		rc = expose(job, job->offset + offset, length, &rkey, &err);
 	if (rc == -ECANCELED)
 		return;
-	if (rc < 0) {
+	/* memory that is not there is no matter of the fabric */
+	if (rc < 0 && (code < 0 || !incoming_say_lost(in, job->epoch, &err)))
 		incoming_fail(in, &err);
+	if (rc < 0)
 		return;
-	}
 	grant(job, job->offset + offset, rkey);
 }
 
@@ -212,7 +276,7 @@ static int submit_range(struct incoming *in, const struct wire_register *message
 
 	/* to the end: as long as a sink is open there is a pool */
 	DECANT_AUTO_UNLOCK(&in->sink_lock);
-	if (in->sink == NULL || in->epoch != message->epoch)
+	if (!epoch_is_open(in, message->epoch))
 		return 0; /* of an epoch that is gone */
 	rc = claim_range(in, message->region, range, err);
 	if (rc < 0)
@@ -274,11 +338,14 @@ static const struct peer_events incoming_events = {
 
 /* ---- life ---- */
 
-static int send_welcome(const struct incoming_opts *opts, struct decant_error *err)
+static int send_welcome(struct incoming *in, const struct incoming_opts *opts, struct decant_error *err)
 {
+	struct wire_welcome welcome = opts->welcome;
 	uint8_t head[WIRE_WELCOME_MAX];
-	int rc = wire_welcome_encode(&opts->welcome, head, sizeof(head));
+	int rc;
 
+	in->rails = rails_welcome(&welcome, in->rail, &in->log);
+	rc = wire_welcome_encode(&welcome, head, sizeof(head));
 	if (rc < 0)
 		return decant_error_set(err, rc, "WELCOME cannot be encoded");
 	return peer_handshake_send(opts->fd, 0, WIRE_WELCOME, head, (size_t)rc,
@@ -307,13 +374,14 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	in->features = opts->welcome.features;
 	pthread_mutex_init(&in->sink_lock, NULL);
 	pthread_mutex_init(&in->lock, NULL);
+	pthread_cond_init(&in->exposed, NULL);
 	peer_opts.opaque = in;
 	in->host = strdup(opts->host);
 	rc = in->host == NULL ? -ENOMEM : populate_new(opts->populate_threads, &in->pool, err);
 	if (rc == 0)
 		rc = decant_memory_new(&in->memory, err);
 	if (rc == 0)
-		rc = send_welcome(opts, err);
+		rc = send_welcome(in, opts, err);
 	if (rc == 0)
 		rc = peer_new(&peer_opts, &in->peer, err);
 	if (rc == 0) {
@@ -327,15 +395,41 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	return rc;
 }
 
+/* sink_lock is held */
+static void retire_sink(struct incoming *in)
+{
+	in->gone_cpu_ns += in->fabric->sink_cpu_ns(in->sink);
+	if (in->fabric->rails == NULL) {
+		in->fabric->sink_close(in->sink);
+	} else {
+		/* one at most, or a source could have any memory pinned many times over */
+		if (in->retired != NULL)
+			in->retired_fabric->sink_close(in->retired);
+		in->retired_fabric = in->fabric;
+		in->retired = in->sink;
+	}
+	in->sink = NULL;
+}
+
 void incoming_fence(struct incoming *in)
 {
 	DECANT_AUTO_UNLOCK(&in->sink_lock);
 	if (in->sink == NULL)
 		return;
+	in->fencing = true;
 	in->fabric->sink_fence(in->sink);
-	in->gone_cpu_ns += in->fabric->sink_cpu_ns(in->sink);
-	in->fabric->sink_close(in->sink);
-	in->sink = NULL;
+	while (in->exposing > 0)
+		pthread_cond_wait(&in->exposed, &in->sink_lock);
+	retire_sink(in);
+	in->fencing = false;
+}
+
+void incoming_release(struct incoming *in)
+{
+	DECANT_AUTO_UNLOCK(&in->sink_lock);
+	if (in->retired != NULL)
+		in->retired_fabric->sink_close(in->retired);
+	in->retired = NULL;
 }
 
 static void close_pool(struct incoming *in)
@@ -362,6 +456,7 @@ void incoming_close(struct incoming *in)
 	/* the reader feeds the pool, and the pool answers over the connection */
 	peer_stop(in->peer);
 	close_pool(in);
+	incoming_release(in);
 	peer_close(in->peer);
 	for (job = in->jobs; job != NULL; job = next) {
 		next = job->next;
@@ -371,6 +466,7 @@ void incoming_close(struct incoming *in)
 		free(in->asked[i]);
 	decant_memory_free(in->memory);
 	pthread_mutex_destroy(&in->lock);
+	pthread_cond_destroy(&in->exposed);
 	pthread_mutex_destroy(&in->sink_lock);
 	free(in->host);
 	free(in);
@@ -403,6 +499,7 @@ struct decant_memory *incoming_take_memory(struct incoming *in)
 
 	/* no sink is open any more, so nothing is submitted; what was must be done with the memory */
 	close_pool(in);
+	incoming_release(in);
 	in->memory = NULL;
 	return memory;
 }

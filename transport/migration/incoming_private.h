@@ -27,7 +27,9 @@ struct incoming {
 	struct decant_log log;
 	char *host;
 	uint64_t max_memory;
-	uint64_t features; /* of both ends */
+	uint64_t features;                         /* of both ends */
+	struct fabric_rail rail[FABRIC_RAILS_MAX]; /* that WELCOME has offered */
+	uint32_t rails;
 	struct peer *peer;
 	struct populate *pool; /* NULL once the memory has been taken */
 
@@ -44,7 +46,13 @@ struct incoming {
 	pthread_mutex_t sink_lock;
 	const struct fabric_ops *fabric;
 	struct fabric_sink *sink; /* NULL: no epoch is open */
+	bool fencing;             /* it is being ended: nothing more is exposed to it */
+	uint32_t exposing;        /* threads of the pool that are in sink_expose(), without the lock */
+	pthread_cond_t exposed;   /* one of them is out */
 	uint64_t epoch;
+	/* One that is fenced and still holds its registrations: letting go of them takes time that grows with the memory. */
+	const struct fabric_ops *retired_fabric;
+	struct fabric_sink *retired;
 	uint64_t gone_cpu_ns;                /* of the sinks and the pool that are gone */
 	uint64_t *asked[DECANT_REGIONS_MAX]; /* granules registered in this epoch */
 	struct populate_job *jobs;
@@ -56,6 +64,8 @@ struct incoming {
 	uint64_t round[FABRIC_CHANNELS_MAX];
 	uint64_t acked_round;
 	uint64_t next_message;
+	bool rails_in_use;          /* the epoch's fabric has rails: its loss is told with LOST */
+	uint64_t lost_epoch;        /* the last that LOST was said of */
 	struct decant_error failed; /* found by another thread than the session's */
 
 	atomic_bool cancelled;
@@ -65,5 +75,11 @@ extern const struct fabric_sink_events incoming_sink_events;
 
 /* incoming_failure() -- what another thread than the session's has found; 0: nothing */
 int incoming_failure(struct incoming *incoming, struct decant_error *err);
+
+/* incoming_say_lost() -- tell the source that @epoch is lost, once, if its fabric is one that is left so; false: it is not */
+bool incoming_say_lost(struct incoming *incoming, uint64_t epoch, const struct decant_error *why);
+
+/* incoming_release() -- let go of what a fenced sink still has registered; takes a while */
+void incoming_release(struct incoming *incoming);
 
 #endif

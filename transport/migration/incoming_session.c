@@ -198,20 +198,37 @@ static void reset_barriers(struct incoming *in, const struct wire_open *message)
 	in->channels = message->channels;
 	in->barrier_epoch = message->epoch;
 	in->acked_round = 0;
+	in->rails_in_use = message->rails > 0;
 	memset(in->round, 0, sizeof(in->round));
 }
 
-static int open_sink(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts,
-		     struct decant_error *err)
+static int check_open(const struct incoming *in, const struct wire_open *message, const struct fabric_ops *fabric,
+		      struct decant_error *err)
 {
-	const struct fabric_ops *fabric = fabric_find(message->fabric);
-	int rc;
-
 	if (fabric == NULL)
 		return decant_error_set(err, -EOPNOTSUPP, "fabric \"%s\" is not in this build", message->fabric);
 	if (!(in->features & host_fabric_feature(message->fabric)))
 		return decant_error_set(err, -EPROTO, "OPEN of fabric %s, which is not in both ends' features",
 					message->fabric);
+	if ((fabric->rails != NULL) != (message->rails > 0))
+		return decant_error_set(err, -EPROTO, "OPEN of fabric %s with %u rails", message->fabric,
+					message->rails);
+	for (uint32_t i = 0; i < message->rails; i++)
+		if (message->rail[i] >= in->rails)
+			return decant_error_set(err, -EPROTO, "OPEN of rail %u, where WELCOME had %u",
+						message->rail[i], in->rails);
+	return 0;
+}
+
+/* What the session cannot outlive is the return; what only this fabric cannot do goes into @failed. */
+static int open_sink(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts,
+		     struct decant_error *failed, struct decant_error *err)
+{
+	const struct fabric_ops *fabric = fabric_find(message->fabric);
+	int rc = check_open(in, message, fabric, err);
+
+	if (rc < 0)
+		return rc;
 	DECANT_AUTO_UNLOCK(&in->sink_lock);
 	if (in->sink != NULL || message->epoch != in->epoch + 1 || message->epoch > EPOCHS_MAX)
 		return decant_error_set(err, -EPROTO, "OPEN of epoch %llu in epoch %llu",
@@ -225,10 +242,10 @@ static int open_sink(struct incoming *in, const struct wire_open *message, struc
 	reset_barriers(in, message);
 	in->epoch = message->epoch;
 	in->fabric = fabric;
-	rc = fabric->sink_open(opts, &in->sink, err);
+	rc = fabric->sink_open(opts, &in->sink, failed);
 	if (rc < 0)
 		in->sink = NULL;
-	return rc;
+	return 0;
 }
 
 static void fill_sink_opts(struct incoming *in, const struct wire_open *message, struct fabric_sink_opts *opts)
@@ -246,15 +263,32 @@ static void fill_sink_opts(struct incoming *in, const struct wire_open *message,
 		opts->region_length[i] = in->region[i].length;
 		opts->granule_size[i] = in->granule[i];
 	}
+	/* an index that WELCOME did not have is refused before any of this is used */
+	opts->rail_count = message->rails;
+	for (uint32_t i = 0; i < message->rails; i++)
+		opts->rails[i] = in->rail[message->rail[i]];
+}
+
+static int say_opened(struct incoming *in, const struct fabric_sink_opts *opts, struct decant_error *err)
+{
+	struct wire_opened opened = { .epoch = opts->epoch, .channels = opts->channels };
+	struct fabric_address address;
+	uint8_t head[WIRE_ADDRESS_MAX + sizeof(opened.tokens) + 64];
+	int rc;
+
+	in->fabric->sink_address(in->sink, &address);
+	memcpy(opened.tokens, opts->tokens, sizeof(opened.tokens));
+	opened.address_length = address.length;
+	memcpy(opened.address, address.bytes, address.length);
+	rc = wire_opened_encode(&opened, head, sizeof(head));
+	return peer_send(in->peer, WIRE_OPENED, head, (size_t)rc, NULL, 0, err);
 }
 
 static int take_open(struct incoming *in, const struct peer_message *message, struct decant_error *err)
 {
 	DECANT_AUTO_FREE struct fabric_sink_opts *opts = malloc(sizeof(*opts));
-	struct wire_opened opened = { 0 };
-	struct fabric_address address;
+	struct decant_error failed = DECANT_ERROR_INIT;
 	struct wire_open request;
-	uint8_t head[WIRE_ADDRESS_MAX + sizeof(opened.tokens) + 64];
 	int rc = wire_open_decode(&request, message->payload, message->length, err);
 
 	if (rc < 0)
@@ -267,17 +301,15 @@ static int take_open(struct incoming *in, const struct peer_message *message, st
 	fill_sink_opts(in, &request, opts);
 	if (getrandom(opts->tokens, sizeof(opts->tokens), 0) != sizeof(opts->tokens))
 		return decant_error_set(err, -errno, "getrandom: %s", strerror(errno));
-	rc = open_sink(in, &request, opts, err);
+	rc = open_sink(in, &request, opts, &failed, err);
 	if (rc < 0)
 		return rc;
-	in->fabric->sink_address(in->sink, &address);
-	opened.epoch = request.epoch;
-	opened.channels = request.channels;
-	memcpy(opened.tokens, opts->tokens, sizeof(opened.tokens));
-	opened.address_length = address.length;
-	memcpy(opened.address, address.bytes, address.length);
-	rc = wire_opened_encode(&opened, head, sizeof(head));
-	return peer_send(in->peer, WIRE_OPENED, head, (size_t)rc, NULL, 0, err);
+	if (in->sink != NULL)
+		return say_opened(in, opts, err);
+	if (incoming_say_lost(in, request.epoch, &failed))
+		return 0;
+	*err = failed;
+	return err->code;
 }
 
 static int take_fence(struct incoming *in, const struct peer_message *message, struct decant_error *err)

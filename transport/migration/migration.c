@@ -9,6 +9,7 @@
 #include "util/log.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -76,12 +77,21 @@ static void collect_rate(struct decant_migration *m)
 		m->now.forecast_total_ns = (uint64_t)((double)m->now.remaining_bytes / (double)bytes * (double)ns);
 }
 
+/* It may have changed: RDMA that is lost goes over to TCP. */
+static void collect_fabric(struct decant_migration *m)
+{
+	snprintf(m->now.fabric, sizeof(m->now.fabric), "%s", mover_fabric(m->mover));
+	snprintf(m->now.fabric_reason, sizeof(m->now.fabric_reason), "%s", mover_fabric_reason(m->mover));
+	m->now.channels = mover_channels(m->mover);
+}
+
 static void collect(struct decant_migration *m)
 {
 	struct mover_stats stats;
 
 	if (m->mover == NULL)
 		return;
+	collect_fabric(m);
 	mover_get_stats(m->mover, &stats);
 	m->now.sent_bytes = stats.bytes + stats.inline_pages * DECANT_PAGE_SIZE;
 	m->now.pages_sent = m->now.sent_bytes / DECANT_PAGE_SIZE;
@@ -169,6 +179,12 @@ static int copy_strings(struct decant_migration *m, const struct decant_migratio
 	m->opts.peer = m->peer;
 	m->opts.name = m->name;
 	m->opts.fabric = m->fabric;
+	if (opts->rails != NULL) {
+		m->rails = strdup(opts->rails);
+		if (m->rails == NULL)
+			return -ENOMEM;
+	}
+	m->opts.rails = m->rails;
 	return m->peer != NULL && m->name != NULL && m->fabric != NULL ? 0 : -ENOMEM;
 }
 
@@ -235,6 +251,7 @@ void decant_migration_free(struct decant_migration *m)
 	free(m->peer);
 	free(m->name);
 	free(m->fabric);
+	free(m->rails);
 	free(m);
 }
 
@@ -253,6 +270,7 @@ static int make_mover(struct decant_migration *m, struct decant_error *err)
 	setup.opts.peer = m->peer;
 	setup.opts.name = m->name;
 	setup.opts.fabric = m->fabric;
+	setup.opts.rails = m->rails;
 	setup.opts.channels = m->opts.channels;
 	setup.opts.bandwidth_Bps = m->opts.bandwidth_Bps;
 	setup.opts.peer_timeout_ns = m->opts.peer_timeout_ns;
@@ -290,9 +308,6 @@ static int stage_connect(struct decant_migration *m, struct decant_error *err)
 	decant_state_writer_free(shape);
 	if (rc < 0)
 		return rc;
-	strncpy(m->now.fabric, mover_fabric(m->mover), sizeof(m->now.fabric) - 1);
-	strncpy(m->now.fabric_reason, mover_fabric_reason(m->mover), sizeof(m->now.fabric_reason) - 1);
-	m->now.channels = mover_channels(m->mover);
 	m->lease_ms = mover_lease_ms(m->mover);
 	return 0;
 }

@@ -14,11 +14,14 @@ libdecant_srcs += \
 	transport/migration/migration.c \
 	transport/migration/mover.c \
 	transport/migration/mover_epoch.c \
+	transport/migration/mover_map.c \
 	transport/migration/pagehash.c \
 	transport/migration/peer.c \
 	transport/migration/populate.c \
 	transport/migration/precopy.c \
+	transport/migration/rails.c \
 	transport/migration/receiver.c \
+	transport/migration/route.c \
 	transport/migration/session_slot.c \
 	transport/migration/settle.c \
 	transport/migration/switchover.c \

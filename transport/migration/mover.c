@@ -46,6 +46,11 @@ static int copy_setup(struct decant_mover *mover, const struct mover_setup *setu
 	mover->peer_text = strdup(setup->opts.peer);
 	mover->name = strdup(setup->opts.name != NULL ? setup->opts.name : "");
 	mover->fabric_text = strdup(setup->opts.fabric != NULL ? setup->opts.fabric : "auto");
+	if (setup->opts.rails != NULL) {
+		mover->rails_text = strdup(setup->opts.rails);
+		if (mover->rails_text == NULL)
+			return -ENOMEM;
+	}
 	return mover->peer_text != NULL && mover->name != NULL && mover->fabric_text != NULL ? 0 : -ENOMEM;
 }
 
@@ -61,6 +66,7 @@ static void mover_destroy(struct decant_mover *mover)
 	free(mover->peer_text);
 	free(mover->name);
 	free(mover->fabric_text);
+	free(mover->rails_text);
 	free(mover);
 }
 
@@ -138,17 +144,6 @@ void decant_mover_cancel(struct decant_mover *mover)
 
 /* ---- granules ---- */
 
-static int map_granule(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err)
-{
-	const struct decant_region *r = decant_memory_region(mover->memory, region);
-	struct granules *granules = &mover->granules[region];
-	const uint64_t offset = g * granules->size;
-	const uint64_t left = r->length - offset;
-
-	return mover->ops->source_map(mover->source, (uint8_t *)r->address + offset,
-				      left < granules->size ? left : granules->size, &granules->lkey[g], err);
-}
-
 static int send_register(struct decant_mover *mover, struct wire_register *message, struct decant_error *err)
 {
 	DECANT_AUTO_FREE uint8_t *head = NULL;
@@ -173,7 +168,7 @@ static int ask_granule(struct decant_mover *mover, struct wire_register *message
 {
 	struct granules *granules = &mover->granules[message->region];
 	struct wire_range *last = message->count > 0 ? &message->range[message->count - 1] : NULL;
-	int rc = map_granule(mover, message->region, g, err);
+	int rc = mover_map_granule(mover, message->region, g, err);
 
 	if (rc < 0)
 		return rc;
@@ -247,45 +242,55 @@ bool mover_is_announced(struct decant_mover *mover, uint32_t region, uint64_t of
 	return announced;
 }
 
-/* Is the epoch still alive? Drives a fabric that makes progress only in its caller. */
-static int epoch_alive(struct decant_mover *mover)
+int mover_epoch_alive(struct decant_mover *mover)
 {
-	const int rc = mover->ops->source_wait(mover->source, 0);
+	const int rc = mover->source == NULL ? -ENOTCONN : mover->route.ops->source_wait(mover->source, 0);
 
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	if (mover->lost.code != 0)
+		return MOVER_EPOCH_LOST;
 	return rc == 0 || rc == -ETIMEDOUT || rc == -EAGAIN ? 0 : MOVER_EPOCH_LOST;
 }
 
-/* Waits until granule @g may be written; its key into *@rkey. */
-static int await_grant(struct decant_mover *mover, uint32_t region, uint64_t g, uint64_t *rkey,
+/* May granule @g be written? Then its keys into @write. Else waits a moment for that if it is worth it. */
+static bool take_grant(struct decant_mover *mover, uint64_t g, bool wait, struct fabric_write *write)
+{
+	const struct granules *granules = &mover->granules[write->region];
+
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	if (wait && granules->state[g] != GRANULE_NONE &&
+	    (granules->state[g] == GRANULE_ASKED || !granules->mapped[g]) && mover->lost.code == 0)
+		mover_wait_change(mover);
+	if (granules->state[g] != GRANULE_GRANTED || !granules->mapped[g])
+		return false;
+	write->rkey = granules->rkey[g];
+	write->lkey = granules->lkey[g];
+	return true;
+}
+
+/* Waits until granule @g may be written; its keys into @write. */
+static int await_grant(struct decant_mover *mover, uint64_t g, struct fabric_write *write,
 		       struct decant_error *err)
 {
-	struct granules *granules = &mover->granules[region];
+	const uint32_t region = write->region;
+	const uint64_t size = mover->granules[region].size;
 	bool flushed = false;
 	int rc;
 
-	for (;;) {
-		pthread_mutex_lock(&mover->lock);
-		if (granules->state[g] == GRANULE_ASKED && flushed)
-			mover_wait_change(mover);
-		if (granules->state[g] == GRANULE_GRANTED) {
-			*rkey = granules->rkey[g];
-			pthread_mutex_unlock(&mover->lock);
-			return 0;
-		}
-		pthread_mutex_unlock(&mover->lock);
-
+	while (!take_grant(mover, g, flushed, write)) {
 		rc = mover_check(mover, err);
-		if (rc == 0 && !mover_is_announced(mover, region, g * granules->size))
-			rc = announce_ahead(mover, region, g * granules->size, err);
+		if (rc == 0 && !mover_is_announced(mover, region, g * size))
+			rc = announce_ahead(mover, region, g * size, err);
 		if (rc < 0)
 			return rc;
 		/* what is queued can travel while we wait */
-		if (!flushed && mover->ops->source_flush(mover->source) < 0)
+		if (!flushed && mover->route.ops->source_flush(mover->source) < 0)
 			return MOVER_EPOCH_LOST;
 		flushed = true;
-		if (epoch_alive(mover) != 0)
+		if (mover_epoch_alive(mover) != 0)
 			return MOVER_EPOCH_LOST;
 	}
+	return 0;
 }
 
 /* ---- pushing ---- */
@@ -317,7 +322,7 @@ static int pace(struct decant_mover *mover, uint64_t bytes, struct decant_error 
 static uint64_t piece_max(const struct decant_mover *mover)
 {
 	const uint64_t rate = mover->setup.opts.bandwidth_Bps;
-	uint64_t max = mover->ops->write_max;
+	uint64_t max = mover->route.ops->write_max;
 
 	if (rate != 0) {
 		uint64_t paced = rate / (NSEC_PER_SEC / PACE_PIECE_NS) & ~(uint64_t)(DECANT_PAGE_SIZE - 1);
@@ -343,7 +348,7 @@ static uint64_t piece_length(const struct decant_mover *mover, uint64_t offset, 
 /* Waits while the fabric is full. 0: try again. */
 static int await_room(struct decant_mover *mover, struct decant_error *err)
 {
-	int rc = mover->ops->source_wait(mover->source, 100 * NSEC_PER_MSEC);
+	int rc = mover->route.ops->source_wait(mover->source, 100 * NSEC_PER_MSEC);
 
 	if (rc != 0 && rc != -ETIMEDOUT && rc != -EAGAIN)
 		return MOVER_EPOCH_LOST;
@@ -363,14 +368,13 @@ static int write_piece(struct decant_mover *mover, uint32_t region, uint64_t off
 		.length = (uint32_t)length,
 		.data = (const uint8_t *)r->address + offset,
 	};
-	int rc = await_grant(mover, region, g, &write.rkey, err);
+	int rc = await_grant(mover, g, &write, err);
 
 	if (rc == 0)
 		rc = pace(mover, length, err);
 	if (rc != 0)
 		return rc;
-	write.lkey = granules->lkey[g];
-	while ((rc = mover->ops->source_write(mover->source, &write)) == -EAGAIN) {
+	while ((rc = mover->route.ops->source_write(mover->source, &write)) == -EAGAIN) {
 		rc = await_room(mover, err);
 		if (rc != 0)
 			return rc;
@@ -445,7 +449,7 @@ int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offs
 
 int mover_flush(struct decant_mover *mover, struct decant_error *err)
 {
-	return mover->ops->source_flush(mover->source) < 0 ? mover_failover(mover, err) : 0;
+	return mover->route.ops->source_flush(mover->source) < 0 ? mover_failover(mover, err) : 0;
 }
 
 /* ---- messages ---- */
@@ -454,7 +458,7 @@ static int post_message(struct decant_mover *mover, const struct mover_kept *kep
 {
 	int rc;
 
-	while ((rc = mover->ops->source_message(mover->source, kept->bytes, kept->length)) == -EAGAIN) {
+	while ((rc = mover->route.ops->source_message(mover->source, kept->bytes, kept->length)) == -EAGAIN) {
 		rc = await_room(mover, err);
 		if (rc != 0)
 			return rc;
@@ -515,7 +519,7 @@ static int post_barrier(struct decant_mover *mover, struct decant_error *err)
 {
 	int rc;
 
-	while ((rc = mover->ops->source_barrier(mover->source, mover->round)) == -EAGAIN) {
+	while ((rc = mover->route.ops->source_barrier(mover->source, mover->round)) == -EAGAIN) {
 		rc = await_room(mover, err);
 		if (rc != 0)
 			return rc;
@@ -568,11 +572,11 @@ static int await_barrier(struct decant_mover *mover, struct decant_error *err)
 		rc = mover_check(mover, err);
 		if (rc < 0)
 			return rc;
-		if (epoch_alive(mover) != 0)
+		if (mover_epoch_alive(mover) != 0)
 			return MOVER_EPOCH_LOST;
 		/* the peer lives, but its data channels carry nothing any more */
-		if (mover->ops->source_pending(mover->source) != pending) {
-			pending = mover->ops->source_pending(mover->source);
+		if (mover->route.ops->source_pending(mover->source) != pending) {
+			pending = mover->route.ops->source_pending(mover->source);
 			stuck_at = clock_deadline_ns(patience);
 		} else if (clock_now_ns() >= stuck_at) {
 			return MOVER_EPOCH_LOST;
@@ -617,12 +621,12 @@ const struct wire_prepared *mover_prepared(const struct decant_mover *mover)
 
 const char *mover_fabric(const struct decant_mover *mover)
 {
-	return mover->ops != NULL ? mover->ops->name : "";
+	return mover->route.ops != NULL ? mover->route.ops->name : "";
 }
 
 const char *mover_fabric_reason(const struct decant_mover *mover)
 {
-	return mover->fabric_reason;
+	return mover->route.reason;
 }
 
 uint32_t mover_channels(const struct decant_mover *mover)
@@ -637,17 +641,19 @@ uint32_t mover_lease_ms(const struct decant_mover *mover)
 
 void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats)
 {
+	const uint64_t mappers_ns = mover->mappers != NULL ? populate_cpu_ns(mover->mappers) : 0;
 	struct fabric_source_stats now = { 0 };
 
 	if (mover->source != NULL)
-		mover->ops->source_stats(mover->source, &now);
+		mover->route.ops->source_stats(mover->source, &now);
 	*stats = (struct mover_stats){
 		.bytes = mover->bytes,
 		.writes = mover->writes,
 		.inline_pages = mover->inline_pages,
 		.first_byte_ns = mover->first_byte_ns,
 		.failovers = mover->failovers,
-		.cpu_ns = mover->fabric_cpu_ns + now.cpu_ns + (mover->peer != NULL ? peer_cpu_ns(mover->peer) : 0),
+		.cpu_ns = mover->fabric_cpu_ns + now.cpu_ns + mappers_ns +
+			  (mover->peer != NULL ? peer_cpu_ns(mover->peer) : 0),
 	};
 }
 

@@ -52,6 +52,13 @@ int mover_announce(struct decant_mover *mover, uint32_t region, uint64_t offset,
 /* mover_is_announced() -- has the granule at @offset been asked for in this epoch? */
 bool mover_is_announced(struct decant_mover *mover, uint32_t region, uint64_t offset);
 
+/*
+ * mover_settle_granules() -- wait until all that was asked for can be written, failing over if need be
+ *
+ * Before the pause, so that nothing is registered inside it at either end.
+ */
+int mover_settle_granules(struct decant_mover *mover, struct decant_error *err);
+
 /* mover_push_inline() -- pages over the control connection, into granules never announced */
 int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
 		      struct decant_error *err);

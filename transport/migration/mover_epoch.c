@@ -76,9 +76,25 @@ static int take_fenced(struct decant_mover *mover, const struct peer_message *me
 	return 0;
 }
 
+/* It may also be the answer to OPEN, for which the feeder waits. */
+static int take_lost(struct decant_mover *mover, const struct peer_message *message, bool *answer,
+		     struct decant_error *err)
+{
+	struct wire_lost lost;
+	int rc = wire_lost_decode(&lost, message->payload, message->length, err);
+
+	if (rc < 0)
+		return rc;
+	*answer = mover->opening && lost.epoch == mover->epoch;
+	if (lost.epoch == mover->epoch && mover->lost.code == 0)
+		decant_error_set(&mover->lost, -(int)lost.code, "the destination says: %s", lost.text);
+	return 0;
+}
+
 static int mover_intercept(void *opaque, const struct peer_message *message, struct decant_error *err)
 {
 	struct decant_mover *mover = opaque;
+	bool queue = false;
 	int rc = 0;
 
 	pthread_mutex_lock(&mover->lock);
@@ -92,6 +108,9 @@ static int mover_intercept(void *opaque, const struct peer_message *message, str
 	case WIRE_FENCED:
 		rc = take_fenced(mover, message, err);
 		break;
+	case WIRE_LOST:
+		rc = take_lost(mover, message, &queue, err);
+		break;
 	case WIRE_ERROR:
 		/* for the feeder, who may be pushing; it is also queued for one that is waiting for an answer */
 		peer_error_decode(message->payload, message->length, &mover->failed);
@@ -104,7 +123,7 @@ static int mover_intercept(void *opaque, const struct peer_message *message, str
 	}
 	pthread_cond_broadcast(&mover->changed);
 	pthread_mutex_unlock(&mover->lock);
-	return rc < 0 ? rc : 1;
+	return rc < 0 ? rc : !queue;
 }
 
 static void mover_lost(void *opaque, const struct decant_error *why)
@@ -170,13 +189,36 @@ int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size
 	return rc;
 }
 
+/* LOST is taken by the reader; here it only ends the wait for OPENED, and may come too late even for that. */
+static int receive_any(struct decant_mover *mover, uint16_t type, struct peer_message *message,
+		       struct decant_error *err)
+{
+	int rc;
+
+	for (;;) {
+		rc = peer_receive(mover->peer, mover->deadline_ns, message, err);
+		if (rc < 0 || message->type != WIRE_LOST)
+			return rc;
+		peer_message_free(message);
+		pthread_mutex_lock(&mover->lock);
+		if (type == WIRE_OPENED && mover->lost.code != 0) {
+			rc = mover->lost.code;
+			if (err != NULL)
+				*err = mover->lost;
+		}
+		pthread_mutex_unlock(&mover->lock);
+		if (rc < 0)
+			return rc;
+	}
+}
+
 int mover_receive(struct decant_mover *mover, uint16_t type, struct peer_message *message,
 		  struct decant_error *err)
 {
 	int rc = mover_check(mover, err);
 
 	if (rc == 0)
-		rc = peer_receive(mover->peer, mover->deadline_ns, message, err);
+		rc = receive_any(mover, type, message, err);
 	if (rc == -ETIMEDOUT && mover->deadline_ns <= clock_now_ns())
 		decant_error_set(err, rc, "%s", mover->deadline_what);
 	if (rc < 0)
@@ -222,7 +264,7 @@ static int say_hello(struct decant_mover *mover, int fd, uint64_t deadline, stru
 		.version_min = WIRE_VERSION_MIN,
 		.version_max = WIRE_VERSION_MAX,
 		.purpose = mover->setup.purpose,
-		.features = HOST_FEATURES,
+		.features = route_features(mover->fabric_text),
 		.pid = (uint32_t)getpid(),
 	};
 	uint8_t head[512];
@@ -237,30 +279,9 @@ static int say_hello(struct decant_mover *mover, int fd, uint64_t deadline, stru
 	return peer_handshake_send(fd, 0, WIRE_HELLO, head, (size_t)rc, deadline, mover->wake_fd, err);
 }
 
-/* "auto" takes TCP: RDMA is not in this version, and loop reaches no other process. */
-static int choose_fabric(struct decant_mover *mover, const struct wire_welcome *welcome, struct decant_error *err)
-{
-	const char *name = strcmp(mover->fabric_text, "auto") == 0 ? "tcp" : mover->fabric_text;
-
-	mover->ops = fabric_find(name);
-	if (mover->ops == NULL)
-		return decant_error_set(err, -EINVAL,
-					"fabric \"%s\": there is none of that name; use auto, tcp or loop", name);
-	if (!(welcome->features & host_fabric_feature(name)))
-		return decant_error_set(err, -EOPNOTSUPP, "fabric %s: %s does not have it", name,
-					mover->peer_text);
-	if (mover->ops->reaches != NULL && !mover->ops->reaches(welcome->boot_id, welcome->pid))
-		return decant_error_set(err, -EINVAL,
-					"fabric %s: it works only inside one process, and %s is another; use tcp",
-					name, mover->peer_text);
-	snprintf(mover->fabric_reason, sizeof(mover->fabric_reason), "%s",
-		 strcmp(mover->fabric_text, "auto") == 0 ? "no RDMA path to the peer" : "as asked for");
-	return 0;
-}
-
 static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
 {
-	struct wire_welcome welcome;
+	struct wire_welcome *welcome = &mover->welcome;
 	uint8_t payload[WIRE_WELCOME_MAX];
 	uint32_t length;
 	int rc;
@@ -268,21 +289,31 @@ static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, s
 	rc = peer_handshake_receive(fd, 0, WIRE_WELCOME, payload, sizeof(payload), &length, deadline,
 				    mover->wake_fd, err);
 	if (rc == 0)
-		rc = wire_welcome_decode(&welcome, payload, length, err);
+		rc = wire_welcome_decode(welcome, payload, length, err);
 	if (rc < 0)
 		return rc;
-	if (welcome.version < WIRE_VERSION_MIN || welcome.version > WIRE_VERSION_MAX)
+	if (welcome->version < WIRE_VERSION_MIN || welcome->version > WIRE_VERSION_MAX)
 		return decant_error_set(err, -EPROTO,
 					"the peer chose version %u of the protocol, this end speaks %u to %u",
-					welcome.version, WIRE_VERSION_MIN, WIRE_VERSION_MAX);
-	if (decant_memory_bytes(mover->memory) > welcome.max_memory)
+					welcome->version, WIRE_VERSION_MIN, WIRE_VERSION_MAX);
+	if (decant_memory_bytes(mover->memory) > welcome->max_memory)
 		return decant_error_set(err, -ENOSPC,
 					"the VM has %llu MiB of memory, the destination takes at most %llu MiB; "
 					"raise --max-memory there or free memory",
 					(unsigned long long)(decant_memory_bytes(mover->memory) >> 20),
-					(unsigned long long)(welcome.max_memory >> 20));
-	mover->lease_ms = welcome.lease_ms;
-	return choose_fabric(mover, &welcome, err);
+					(unsigned long long)(welcome->max_memory >> 20));
+	mover->lease_ms = welcome->lease_ms;
+	return 0;
+}
+
+/* @most, or what is left until the deadline. */
+static uint64_t time_left(const struct decant_mover *mover, uint64_t most)
+{
+	const uint64_t now = clock_now_ns();
+
+	if (mover->deadline_ns <= now)
+		return 1;
+	return mover->deadline_ns - now < most ? mover->deadline_ns - now : most;
 }
 
 static int control_connect(struct decant_mover *mover, struct decant_error *err)
@@ -364,27 +395,53 @@ static int agree_on_shape(struct decant_mover *mover, const void *shape, size_t 
 	return rc;
 }
 
+/* After the peer's heartbeat has begun: looking for a path may take a while. */
+static int choose_route(struct decant_mover *mover, struct decant_error *err)
+{
+	const struct route_opts opts = {
+		.fabric = mover->fabric_text,
+		.rails = mover->rails_text,
+		.peer = mover->peer_text,
+		.welcome = &mover->welcome,
+		.timeout_ns = time_left(mover, mover->setup.connect_timeout_ns),
+		.log = mover->log,
+	};
+
+	return route_choose(&opts, &mover->route, err);
+}
+
 int mover_open(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
 {
 	int rc = control_connect(mover, err);
 
 	if (rc == 0)
-		rc = agree_on_shape(mover, shape, shape_length, err);
+		rc = choose_route(mover, err);
 	if (rc == 0)
-		rc = mover_epoch_open(mover, err);
-	return rc;
+		rc = agree_on_shape(mover, shape, shape_length, err);
+	if (rc < 0)
+		return rc;
+	rc = mover_epoch_open(mover, err);
+	/* a fabric that nobody has asked for need not be had */
+	return rc < 0 && mover->route.pairs > 0 && !mover->route.named ? mover_failover(mover, err) : rc;
 }
 
 /* ---- epochs ---- */
 
 static int ask_open(struct decant_mover *mover, struct wire_opened *opened, struct decant_error *err)
 {
-	struct wire_open open_message = { .epoch = mover->epoch, .channels = mover->channels };
+	const struct route *route = &mover->route;
+	struct wire_open open_message = {
+		.epoch = mover->epoch,
+		.channels = mover->channels,
+		.rails = route->pairs,
+	};
 	struct peer_message message;
 	uint8_t head[64];
 	int rc;
 
-	snprintf(open_message.fabric, sizeof(open_message.fabric), "%s", mover->ops->name);
+	snprintf(open_message.fabric, sizeof(open_message.fabric), "%s", route->ops->name);
+	for (uint32_t i = 0; i < route->pairs; i++)
+		open_message.rail[i] = route->pair[i].remote_index;
 	rc = wire_open_encode(&open_message, head, sizeof(head));
 	rc = mover_send(mover, WIRE_OPEN, head, (size_t)rc, NULL, 0, err);
 	if (rc == 0)
@@ -403,41 +460,63 @@ static int ask_open(struct decant_mover *mover, struct wire_opened *opened, stru
 	return 0;
 }
 
-int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
+static void begin_epoch(struct decant_mover *mover)
+{
+	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
+							  : mover->route.ops->default_channels;
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	mover->epoch++;
+	mover->opening = true;
+	decant_error_clear(&mover->lost);
+	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
+		granules_forget(&mover->granules[i]);
+}
+
+static void end_opening(struct decant_mover *mover)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	mover->opening = false;
+}
+
+static int connect_channels(struct decant_mover *mover, const struct wire_opened *opened, struct decant_error *err)
 {
 	struct fabric_source_opts opts = {
 		.peer_host = mover->peer_host,
-		.connect_timeout_ns = mover->setup.opts.peer_timeout_ns,
+		.pair_count = mover->route.pairs,
+		.channels = opened->channels,
+		.epoch = opened->epoch,
+		.address.length = opened->address_length,
+		.connect_timeout_ns = time_left(mover, mover->setup.opts.peer_timeout_ns),
 		.log = mover->log,
 	};
-	struct wire_opened opened;
-	uint64_t now;
 	int rc;
 
-	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
-							  : mover->ops->default_channels;
-	pthread_mutex_lock(&mover->lock);
-	mover->epoch++;
-	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
-		granules_forget(&mover->granules[i]);
-	pthread_mutex_unlock(&mover->lock);
+	memcpy(opts.pairs, mover->route.pair, sizeof(opts.pairs));
+	memcpy(opts.tokens, opened->tokens, sizeof(opts.tokens));
+	memcpy(opts.address.bytes, opened->address, opened->address_length);
+	rc = mover->route.ops->source_connect(&opts, &mover->source, err);
+	if (rc == 0)
+		return 0;
+	mover->source = NULL;
+	decant_error_prefix(err, "%s data channels to %s", mover->route.ops->name, mover->peer_text);
+	return rc;
+}
 
+int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
+{
+	struct wire_opened opened;
+	int rc;
+
+	begin_epoch(mover);
 	rc = ask_open(mover, &opened, err);
+	end_opening(mover);
+	if (rc == 0)
+		rc = connect_channels(mover, &opened, err);
 	if (rc < 0)
 		return rc;
-	now = clock_now_ns();
-	if (mover->deadline_ns < now + opts.connect_timeout_ns)
-		opts.connect_timeout_ns = mover->deadline_ns > now ? mover->deadline_ns - now : 1;
-	opts.channels = opened.channels;
-	opts.epoch = opened.epoch;
-	memcpy(opts.tokens, opened.tokens, sizeof(opts.tokens));
-	opts.address.length = opened.address_length;
-	memcpy(opts.address.bytes, opened.address, opened.address_length);
-	rc = mover->ops->source_connect(&opts, &mover->source, err);
-	if (rc < 0) {
-		mover->source = NULL;
-		decant_error_prefix(err, "%s data channels to %s", mover->ops->name, mover->peer_text);
-	}
+	rc = mover_map_open(mover, err);
+	if (rc < 0)
+		mover_epoch_close(mover);
 	return rc;
 }
 
@@ -447,10 +526,11 @@ void mover_epoch_close(struct decant_mover *mover)
 
 	if (mover->source == NULL)
 		return;
-	mover->ops->source_stop(mover->source);
-	mover->ops->source_stats(mover->source, &stats);
+	mover->route.ops->source_stop(mover->source);
+	mover_map_close(mover);
+	mover->route.ops->source_stats(mover->source, &stats);
 	mover->fabric_cpu_ns += stats.cpu_ns;
-	mover->ops->source_close(mover->source);
+	mover->route.ops->source_close(mover->source);
 	mover->source = NULL;
 }
 
@@ -474,16 +554,30 @@ static int fence(struct decant_mover *mover, struct decant_error *err)
 	return rc;
 }
 
+/* Why the epoch is lost: it could not be opened (@opening), the fabric knows, or somebody else has seen it. */
+static struct decant_error why_lost(struct decant_mover *mover, const struct decant_error *opening)
+{
+	struct decant_error why = *opening;
+
+	if (mover->source == NULL)
+		return why;
+	decant_error_clear(&why);
+	mover->route.ops->source_last_error(mover->source, &why);
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	if (why.code == 0)
+		why = mover->lost;
+	if (why.code == 0)
+		decant_error_set(&why, -ETIMEDOUT, "no progress");
+	return why;
+}
+
 /* Ends the lost epoch and opens the next. 0, MOVER_EPOCH_LOST if that one is lost already, or an error. */
 static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 {
-	struct decant_error why = *err; /* why the last ones could not be opened, if it was that */
+	const struct decant_error why = why_lost(mover, err);
+	const char *fabric = mover->route.ops->name;
 	int rc;
 
-	if (mover->source != NULL) {
-		decant_error_clear(&why);
-		mover->ops->source_last_error(mover->source, &why);
-	}
 	mover_epoch_close(mover);
 	/* a dead peer takes both connections with it: its control connection has the better reason */
 	rc = mover_check(mover, err);
@@ -493,8 +587,12 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 		return decant_error_set(err, why.code != 0 ? why.code : -EIO,
 					"the data channels broke %u times; the last time: %s", FAILOVERS_MAX,
 					why.msg);
-	log_warning(&mover->log, "%s data channels of epoch %llu are lost (%s): going on over new ones",
-		    mover->ops->name, (unsigned long long)mover->epoch, why.code != 0 ? why.msg : "no progress");
+	rc = route_leave_rails(&mover->route, mover->first_byte_ns != 0, &why, err);
+	if (rc < 0)
+		return rc;
+	log_warning(&mover->log, "%s data channels of epoch %llu are lost (%s): going on over %s", fabric,
+		    (unsigned long long)mover->epoch, why.msg,
+		    strcmp(fabric, mover->route.ops->name) == 0 ? "new ones" : mover->route.ops->name);
 	rc = fence(mover, err);
 	if (rc == 0)
 		rc = mover_epoch_open(mover, err);

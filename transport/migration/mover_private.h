@@ -7,6 +7,8 @@
 #include "migration/extents.h"
 #include "migration/granules.h"
 #include "migration/mover.h"
+#include "migration/populate.h"
+#include "migration/route.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -22,21 +24,29 @@ struct mover_kept {
 	uint8_t bytes[MOVER_MESSAGE_HEAD + DECANT_MESSAGE_MAX];
 };
 
+/* What a thread that maps granules of one region is given. */
+struct mover_map {
+	struct decant_mover *mover;
+	uint32_t region;
+};
+
 struct decant_mover {
 	/* set at creation, read-only after */
 	struct mover_setup setup;
-	char *peer_text, *name, *fabric_text;
+	char *peer_text, *name, *fabric_text, *rails_text; /* rails: NULL: any */
 	const struct decant_memory *memory;
 	struct decant_log log;
 	int wake_fd; /* set by cancel, while there is no peer to wake */
 
 	/* feeder's thread only */
-	const struct fabric_ops *ops;
-	char fabric_reason[96];
+	struct route route;
+	struct wire_welcome welcome;
 	char peer_host[256];
 	uint32_t lease_ms;
 	struct wire_prepared prepared;
 	struct fabric_source *source; /* NULL between epochs */
+	struct populate *mappers;     /* NULL: granules are mapped when they are announced */
+	struct mover_map map[DECANT_REGIONS_MAX];
 	uint64_t epoch, round;
 	uint32_t channels;
 	struct extents ahead[DECANT_REGIONS_MAX]; /* where granules are announced ahead of a push */
@@ -60,6 +70,9 @@ struct decant_mover {
 	struct granules granules[DECANT_REGIONS_MAX];
 	uint64_t acked_epoch, acked_round;
 	uint64_t fenced_epoch;
+	bool opening; /* OPEN is sent and not answered: LOST may be the answer */
+	struct decant_error
+		lost; /* why this epoch is lost, if the fabric has not seen it: a granule, or LOST; code 0: it is not */
 	struct decant_error failed; /* the peer said ERROR */
 };
 
@@ -68,6 +81,14 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err);
 int mover_failover(struct decant_mover *mover, struct decant_error *err);
 /* waits for a change under the lock, at most 100 ms: callers loop */
 void mover_wait_change(struct decant_mover *mover);
+
+/* mover_map.c: mapping granules at this end. open: for the epoch whose source is there; close: after that was stopped */
+int mover_map_open(struct decant_mover *mover, struct decant_error *err);
+int mover_map_granule(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err);
+void mover_map_close(struct decant_mover *mover);
+
+/* mover.c: is the epoch alive? 0 or MOVER_EPOCH_LOST. Drives a fabric that makes progress only in its caller. */
+int mover_epoch_alive(struct decant_mover *mover);
 
 /* mover.c: sends again what no barrier has covered; 0, MOVER_EPOCH_LOST or an error */
 int mover_repeat_unacked(struct decant_mover *mover, struct decant_error *err);

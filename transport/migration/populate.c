@@ -41,6 +41,7 @@ struct job {
 	uint64_t taken; /* bytes handed out to threads */
 	int node;
 	populate_done_fn *done;
+	populate_work_fn *work; /* instead of touching and done; NULL: those */
 	void *opaque;
 };
 
@@ -51,6 +52,7 @@ struct piece {
 	uint64_t length;
 	int node;
 	populate_done_fn *done;
+	populate_work_fn *work; /* instead of touching and done; NULL: those */
 	void *opaque;
 };
 
@@ -80,6 +82,7 @@ static bool cut_piece(struct job *job, struct piece *piece)
 	piece->address = job->address + job->taken;
 	piece->node = job->node;
 	piece->done = job->done;
+	piece->work = job->work;
 	piece->opaque = job->opaque;
 	job->taken += piece->length;
 	return job->taken == job->length;
@@ -95,7 +98,10 @@ static int touch(void *address, uint64_t length)
 
 static void run_piece(const struct piece *piece)
 {
-	piece->done(piece->opaque, piece->offset, piece->length, touch(piece->address, piece->length));
+	if (piece->work != NULL)
+		piece->work(piece->opaque, piece->address, piece->length);
+	else
+		piece->done(piece->opaque, piece->offset, piece->length, touch(piece->address, piece->length));
 }
 
 static void drop_head(struct populate *populate)
@@ -200,6 +206,25 @@ static void enqueue(struct populate *populate, struct job *job)
 	pthread_cond_broadcast(&populate->work);
 }
 
+static int submit(struct populate *populate, struct job *job)
+{
+	struct job *queued;
+
+	if (job->length == 0 || job->granule == 0 || job->granule % PAGE_BYTES != 0 ||
+	    job->length % PAGE_BYTES != 0 || (uintptr_t)job->address % PAGE_BYTES != 0)
+		return -EINVAL;
+	if (populate->threads == 0) {
+		run_job(job);
+		return 0;
+	}
+	queued = malloc(sizeof(*queued));
+	if (queued == NULL)
+		return -ENOMEM;
+	*queued = *job;
+	enqueue(populate, queued);
+	return 0;
+}
+
 int populate_submit(struct populate *populate, void *address, uint64_t length, uint64_t granule, int node,
 		    populate_done_fn *done, void *opaque)
 {
@@ -211,21 +236,23 @@ int populate_submit(struct populate *populate, void *address, uint64_t length, u
 		.done = done,
 		.opaque = opaque,
 	};
-	struct job *queued;
 
-	if (length == 0 || granule == 0 || granule % PAGE_BYTES != 0 || length % PAGE_BYTES != 0 ||
-	    (uintptr_t)address % PAGE_BYTES != 0)
-		return -EINVAL;
-	if (populate->threads == 0) {
-		run_job(&job);
-		return 0;
-	}
-	queued = malloc(sizeof(*queued));
-	if (queued == NULL)
-		return -ENOMEM;
-	*queued = job;
-	enqueue(populate, queued);
-	return 0;
+	return submit(populate, &job);
+}
+
+int populate_submit_work(struct populate *populate, void *address, uint64_t length, uint64_t granule, int node,
+			 populate_work_fn *work, void *opaque)
+{
+	struct job job = {
+		.address = address,
+		.length = length,
+		.granule = granule,
+		.node = node,
+		.work = work,
+		.opaque = opaque,
+	};
+
+	return submit(populate, &job);
 }
 
 int populate_explain(struct decant_error *err, int code, const char *what, uint64_t length, uint64_t page_size)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * populate.h -- a pool of threads that touch memory ahead of the data
+ * populate.h -- a pool of threads that make memory ready ahead of the data: touch it, or what else its owner has to do
  *
  * Threads: the pool makes @threads of its own, named "decant-populate", which block all signals. decant_populate calls may
  * come from any thread, except that populate_free() ends the pool for all and must not come from @done.
@@ -31,6 +31,13 @@ int populate_new(unsigned threads, struct populate **populate, struct decant_err
  */
 int populate_submit(struct populate *populate, void *address, uint64_t length, uint64_t granule, int node,
 		    populate_done_fn *done, void *opaque);
+
+/* Called like populate_done_fn, with the granule itself. */
+typedef void populate_work_fn(void *opaque, void *address, uint64_t length);
+
+/* populate_submit_work() -- as populate_submit(), but @work does it, and the pool touches nothing */
+int populate_submit_work(struct populate *populate, void *address, uint64_t length, uint64_t granule, int node,
+			 populate_work_fn *work, void *opaque);
 
 /*
  * populate_explain() -- what a @code handed to @done means for memory called @what, and what to do about it

@@ -413,7 +413,9 @@ int precopy_run(struct decant_migration *m, struct decant_error *err)
 
 	while (rc == 0) {
 		rc = look(m, &decision, err);
-		if (rc < 0 || decision == FORECAST_SWITCH)
+		if (rc == 0 && decision == FORECAST_SWITCH)
+			return mover_settle_granules(m->mover, err);
+		if (rc < 0)
 			return rc;
 		if (decision == FORECAST_NEVER)
 			return give_up(m, err);

@@ -18,7 +18,7 @@
 struct decant_migration {
 	/* set at creation, read-only after */
 	struct decant_migration_opts opts;
-	char *peer, *name, *fabric;
+	char *peer, *name, *fabric, *rails;
 	struct decant_vmm_ops ops;
 	void *vmm;
 	struct decant_memory *memory;

@@ -141,7 +141,7 @@ static void test_incoming_next__pages_land_before_the_memory_is_taken(void **sta
 	struct ends ends;
 
 	(void)state;
-	open_ends(&ends, HOST_FEATURES);
+	open_ends(&ends, host_features());
 	say_regions_and_shape(&ends);
 	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
 	say_pages(&ends);
@@ -163,7 +163,7 @@ static void test_incoming_next__nothing_lands_once_the_memory_is_taken(void **st
 	struct ends ends;
 
 	(void)state;
-	open_ends(&ends, HOST_FEATURES);
+	open_ends(&ends, host_features());
 	say_regions_and_shape(&ends);
 	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
 	incoming_fence(ends.incoming);
@@ -188,7 +188,7 @@ static void test_incoming_next__a_second_open_is_refused(void **state)
 	struct ends ends;
 
 	(void)state;
-	open_ends(&ends, HOST_FEATURES);
+	open_ends(&ends, host_features());
 	say_regions_and_shape(&ends);
 	assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
 	say_open(&ends, 1, "tcp");
@@ -219,7 +219,7 @@ static void test_incoming_prepare__register_too_early_is_refused(void **state)
 	struct ends ends;
 
 	(void)state;
-	open_ends(&ends, HOST_FEATURES);
+	open_ends(&ends, host_features());
 	say_register(&ends, 1);
 	assert_int_equal(incoming_prepare(ends.incoming, &err), -EPROTO);
 	assert_non_null(strstr(err.msg, "REGISTER"));
