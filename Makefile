@@ -6,6 +6,7 @@
 #   libdecant_kvm_srcs    libdecant-kvm.so, libdecant-kvm.a
 #   vmm_srcs, vmm_objs    libvmm.a: the reference VMM without its main()
 #   decant_srcs           the rest of the program decant
+#   bench_srcs            decant-point, which takes the measurements of perf/bench.py
 # and for tests the lists of docs/testing.md. Everything built goes under $(O).
 
 .DEFAULT_GOAL := all
@@ -118,6 +119,7 @@ unit_tests :=
 integration_tests :=
 script_tests :=
 fuzz_targets :=
+bench_srcs :=
 include $(modules)
 
 objs_of = $(patsubst %,$(O)/$(2)/%.o,$(basename $(1)))
@@ -202,6 +204,7 @@ $(O)/%.pc: transport/api/%.pc.in include/decant/version.h $(O)/paths
 		-e 's|@includedir@|$(includedir)|' -e 's|@version@|$(version)|' $< > $@
 
 include tests/rules.mk
+include perf/rules.mk
 
 -include $(shell [ ! -d $(O) ] || find $(O)/obj $(O)/pic -name '*.d' 2>/dev/null)
 
@@ -233,6 +236,6 @@ uninstall: ## remove what install has put there
 clean: ## remove everything under $(O)
 	rm -rf $(O)
 help: ## this list
-	@sed -n 's/^\([a-z-][a-z -]*\):.*## /\1\t/p' Makefile tests/rules.mk | sort | \
+	@sed -n 's/^\([a-z-][a-z -]*\):.*## /\1\t/p' Makefile tests/rules.mk perf/rules.mk | sort | \
 		awk -F '\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
 	@echo '  settings: O=build V=1 WERROR=1 SAN=address,undefined|thread CC=clang prefix=/usr/local DESTDIR='

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm]
+# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm] [bench]
 #
 # Looks for the things themselves, not for packages, so that it is quick and needs no network when all is there. As root on
 # Debian or Ubuntu it installs what is missing; elsewhere it prints what to install and exits 1.
 #   build  compile the libraries and the program
 #   check  run `make check`
 #   vm     run something in a throw-away VM (tests/vm/run)
+#   bench  run `make bench`
 set -u
 
 missing=()    # what, in words
@@ -62,6 +63,12 @@ look_vm() {
 	need xz xz-utils command_there xz
 }
 
+look_bench() {
+	need python3 python3 command_there python3
+	need iperf3 iperf3 command_there iperf3
+	need ib_write_bw perftest command_there ib_write_bw
+}
+
 # The package carries clang's version in its name; before clang is there, what apt would install tells it.
 clang_runtime_package() {
 	local version
@@ -78,9 +85,9 @@ look() {
 	local group
 	for group in "$@"; do
 		case $group in
-		build | check | vm) "look_$group" ;;
+		build | check | vm | bench) "look_$group" ;;
 		*)
-			echo "deps.sh: unknown group '$group': build, check or vm" >&2
+			echo "deps.sh: unknown group '$group': build, check, vm or bench" >&2
 			exit 2 ;;
 		esac
 	done

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The harness: one small driver; bench.py has the table of scenarios, and the reporter is in report.py.
+bench_srcs += \
+	perf/driver.c \
+	perf/point_fabric.c \
+	perf/point_memcpy.c \
+	perf/point_socket.c \
+	perf/quiet.c

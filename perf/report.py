@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""report.py -- the reporter: from what was measured to ratios, a table, and results.json
+
+A Line is a ratio of two measures taken in the same round, one right after the other. Its value is the median over the rounds; a
+line that could not be measured stays in the table and in results.json, with the reason and without a value.
+"""
+import dataclasses
+import json
+import os
+import statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One line of the table: rate of @point by rate of @baseline."""
+    name: str
+    point: str
+    baseline: str
+    goal: float
+    better: str = "higher"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of a line. @reason tells why it has no value, or fewer runs than were asked for."""
+    line: Line
+    ratios: list
+    rates: dict  # measure -> median, bytes per second
+    reason: str = ""
+
+    @property
+    def value(self):
+        return statistics.median(self.ratios) if self.ratios else None
+
+    @property
+    def reached(self):
+        if self.value is None:
+            return False
+        return self.value >= self.line.goal if self.line.better == "higher" else self.value <= self.line.goal
+
+
+def evaluate(line, rounds, failures):
+    """@rounds: a dictionary measure -> rate for each round, without those that failed; @failures: measure -> reason."""
+    both = [r for r in rounds if line.point in r and line.baseline in r]
+    rates = {name: statistics.median(r[name] for r in both) for name in (line.point, line.baseline)} if both else {}
+    reasons = [failures[name] for name in (line.point, line.baseline) if name in failures]
+    if not both and not reasons:
+        reasons = ["no round had both of its measures"]
+    return Outcome(line, [r[line.point] / r[line.baseline] for r in both], rates, "; ".join(reasons))
+
+
+def as_results(outcomes):
+    """The list of results.json."""
+    rows = []
+    for outcome in outcomes:
+        line = outcome.line
+        row = {"name": line.name, "value": None if outcome.value is None else round(outcome.value, 4), "goal": line.goal,
+               "better": line.better, "runs": len(outcome.ratios)}
+        if outcome.ratios:
+            row.update(min=round(min(outcome.ratios), 4), max=round(max(outcome.ratios), 4))
+        if outcome.reason:
+            row["error"] = outcome.reason
+        rows.append(row)
+    return rows
+
+
+def rate_text(rate):
+    return f"{rate / 1e9:.2f} GB/s" if rate >= 1e9 else f"{rate / 1e6:.1f} MB/s"
+
+
+def row_text(outcome):
+    line = outcome.line
+    goal = f"{'>=' if line.better == 'higher' else '<='} {line.goal:g}"
+    if outcome.value is None:
+        return f"{line.name:22} {'-':>7} {'':15} {goal:>8}  NOT MEASURED: {outcome.reason}"
+    spread = f"{min(outcome.ratios):.2f} .. {max(outcome.ratios):.2f}"
+    rates = ", ".join(f"{name} {rate_text(rate)}" for name, rate in outcome.rates.items())
+    text = (f"{line.name:22} {outcome.value:7.3f} {spread:^15} {goal:>8}  {'reached' if outcome.reached else 'MISSED':7}"
+            f"  {len(outcome.ratios)} runs: {rates}")
+    return text if not outcome.reason else f"{text}; INCOMPLETE: {outcome.reason}"
+
+
+def table(outcomes):
+    head = f"{'ratio':22} {'reached':>7} {'lowest..highest':^15} {'goal':>8}"
+    return "\n".join([head] + [row_text(outcome) for outcome in outcomes])
+
+
+def save(path, value):
+    """Whole or not at all."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w", encoding="utf-8") as out:
+        json.dump(value, out, indent=1)
+        out.write("\n")
+    os.replace(path + ".part", path)

@@ -1,0 +1,205 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""perf_report.py -- the harness's reporter and runner: what a figure is, and that nothing that is missing goes unsaid; TAP"""
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import traceback
+
+sys.dont_write_bytecode = True
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.insert(0, os.path.join(ROOT, "perf"))
+
+import bench
+import measures
+import report
+
+LINE = report.Line("a_vs_b", "a", "b", 0.8)
+SCRATCH = tempfile.mkdtemp()
+
+
+def rounds(*pairs):
+    return [{"a": a, "b": b} for a, b in pairs]
+
+
+def equal(found, wanted):
+    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
+
+
+def program(name, text):
+    path = os.path.join(SCRATCH, name)
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("#!/bin/sh\n" + text + "\n")
+    os.chmod(path, stat.S_IRWXU)
+    return path
+
+
+def test_value__is_the_median_of_the_ratios():
+    outcome = report.evaluate(LINE, rounds((9, 10), (1, 10), (40, 50)), {})
+
+    equal(outcome.value, 0.8)
+    equal(outcome.ratios, [0.9, 0.1, 0.8])
+    equal(outcome.rates, {"a": 9, "b": 10})
+
+
+def test_value__of_an_even_number_lies_between_the_middle_two():
+    equal(report.evaluate(LINE, rounds((1, 2), (3, 4)), {}).value, 0.625)
+
+
+def test_value__pairs_only_what_one_round_measured():
+    outcome = report.evaluate(LINE, [{"a": 5}, {"b": 1}, {"a": 1, "b": 2}], {"b": "broke"})
+
+    equal(outcome.ratios, [0.5])
+    equal(outcome.reason, "broke")
+
+
+def test_reached__looks_the_right_way():
+    lower = report.Line("c", "a", "b", 0.8, better="lower")
+
+    assert report.evaluate(LINE, rounds((8, 10)), {}).reached
+    assert not report.evaluate(LINE, rounds((7, 10)), {}).reached
+    assert report.evaluate(lower, rounds((7, 10)), {}).reached
+    assert not report.evaluate(lower, rounds((9, 10)), {}).reached
+
+
+def test_results__have_the_promised_keys():
+    row, = report.as_results([report.evaluate(LINE, rounds((9, 10), (8, 10)), {})])
+
+    equal(row, {"name": "a_vs_b", "value": 0.85, "goal": 0.8, "better": "higher", "runs": 2, "min": 0.8, "max": 0.9})
+
+
+def test_results__a_line_without_a_value_stays_and_says_why():
+    outcome = report.evaluate(LINE, [{"a": 1}], {"b": "iperf3 is not installed"})
+    row, = report.as_results([outcome])
+
+    equal((row["value"], row["runs"], row["error"]), (None, 0, "iperf3 is not installed"))
+    assert not outcome.reached
+    assert "NOT MEASURED: iperf3 is not installed" in report.table([outcome])
+
+
+def test_results__no_rounds_at_all_is_said_too():
+    assert report.evaluate(LINE, [], {}).reason
+
+
+def test_table__shows_reached_and_missed_beside_the_goal():
+    text = report.table([report.evaluate(LINE, rounds((9, 10)), {}), report.evaluate(LINE, rounds((7, 10)), {})])
+
+    good, bad = text.splitlines()[1:]
+    assert "0.900" in good and ">= 0.8" in good and "reached" in good, good
+    assert "0.700" in bad and "MISSED" in bad, bad
+
+
+def test_save__replaces_the_file_as_a_whole():
+    path = os.path.join(SCRATCH, "new", "results.json")
+
+    report.save(path, [1])
+    report.save(path, [{"name": "x"}])
+
+    with open(path, encoding="utf-8") as text:
+        equal(json.load(text), [{"name": "x"}])
+    equal(os.listdir(os.path.dirname(path)), ["results.json"])
+
+
+def test_rounds__rotate_and_go_on_without_what_has_failed():
+    order = []
+
+    def good(name):
+        return lambda setup: order.append(name) or 1.0
+
+    def bad(setup):
+        order.append("bad")
+        raise measures.Unmeasured("no such tool")
+
+    found, failures = bench.take_rounds({"x": good("x"), "bad": bad, "y": good("y")}, ["x", "bad", "y"], None, 2, lambda _: None)
+
+    equal(order, ["x", "bad", "y", "y", "x"])
+    equal(found, [{"x": 1.0, "y": 1.0}, {"y": 1.0, "x": 1.0}])
+    equal(failures, {"bad": "no such tool"})
+
+
+def unmeasured(measure, setup):
+    try:
+        measure(setup)
+    except measures.Unmeasured as why:
+        return str(why)
+    raise AssertionError("it was measured")
+
+
+def test_measure__of_a_tool_that_is_missing_says_how_to_get_it():
+    path = os.environ["PATH"]
+    os.environ["PATH"] = SCRATCH
+    try:
+        why = unmeasured(measures.iperf3, measures.Setup(driver="none"))
+    finally:
+        os.environ["PATH"] = path
+
+    assert "iperf3 is not installed" in why and "tools/deps.sh bench" in why, why
+
+
+def test_measure__takes_the_rate_from_bytes_and_time():
+    driver = program("half", 'echo \'{"bytes": 1000, "ns": 500}\'')
+
+    equal(measures.memcpy(measures.Setup(driver=driver)), 2e9)
+
+
+def test_measure__of_a_driver_that_fails_repeats_what_it_said():
+    driver = program("fails", "echo first >&2; echo the destination differs >&2; exit 1")
+
+    why = unmeasured(measures.loop, measures.Setup(driver=driver))
+    assert "ended with 1" in why and "the destination differs" in why, why
+
+
+def test_measure__a_receiver_that_finds_a_difference_fails_it():
+    driver = program("differs", 'if [ "$2" = receive ]; then echo listening 1; sleep 0.1; echo differs >&2; exit 1; fi\n'
+                                'echo \'{"bytes": 1, "ns": 1}\'')
+
+    why = unmeasured(measures.tcp, measures.Setup(driver=driver))
+    assert "receive" in why and "differs" in why, why
+
+
+def test_measure__that_moved_nothing_is_no_figure():
+    driver = program("nothing", 'echo \'{"bytes": 0, "ns": 7}\'')
+
+    assert "moved nothing" in unmeasured(measures.loop, measures.Setup(driver=driver))
+
+
+def test_measure__that_hangs_is_ended():
+    driver = program("hangs", "exec sleep 600")
+
+    assert "ended with -9" in unmeasured(measures.memcpy, measures.Setup(driver=driver, seconds=0.3))
+
+
+def test_bench__exits_1_and_shows_the_line_when_a_measure_fails():
+    os.makedirs(os.path.join(SCRATCH, "build", "perf"), exist_ok=True)
+    os.symlink(program("broken", "echo broken >&2; exit 1"), os.path.join(SCRATCH, "build", "perf", "decant-point"))
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "perf", "bench.py"), "--build", os.path.join(SCRATCH, "build"),
+                           "--only", "loop_vs_memcpy", "--runs", "2"], capture_output=True, text=True, check=False)
+
+    equal(done.returncode, 1)
+    assert "loop_vs_memcpy" in done.stdout and "NOT MEASURED" in done.stdout, done.stdout
+    with open(os.path.join(SCRATCH, "build", "bench", "results.json"), encoding="utf-8") as text:
+        row, = json.load(text)
+    equal((row["name"], row["value"]), ("loop_vs_memcpy", None))
+    assert "broken" in row["error"], row
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    print(f"1..{len(tests)}")
+    failed = 0
+    for number, (name, test) in enumerate(tests, 1):
+        try:
+            test()
+            print(f"ok {number} - {name}")
+        except Exception:
+            failed += 1
+            print(f"not ok {number} - {name}")
+            print("# " + traceback.format_exc().replace("\n", "\n# "))
+    subprocess.run(["rm", "-rf", SCRATCH], check=True)
+    sys.exit(failed > 0)
+
+
+main()
