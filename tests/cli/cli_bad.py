@@ -94,7 +94,9 @@ def usage_errors():
             (["migrate", "demo"], "HOST:PORT"),
             (["migrate", "demo", "nowhere"], "nowhere"),
             (["migrate", "demo", "127.0.0.1:99999"], "99999"),
-            (["migrate", "demo", "127.0.0.1:1", "--fabric", "rdma"], "not in this version"),
+            (["migrate", "demo", "127.0.0.1:1", "--fabric", "infiniband"], "rdma"),
+            (["migrate", "demo", "127.0.0.1:1", "--fabric", "tcp", "--rail", "mlx5_0"], "no rails"),
+            (["migrate", "demo", "127.0.0.1:1", "--rail", "mlx5_0="], "LOCAL"),
             (["migrate", "demo", "127.0.0.1:1", "--mode", "postcopy"], "not in this version"),
             (["migrate", "demo", "127.0.0.1:1", "--if-not-converging", "throttle"], "not in this version"),
             (["migrate", "demo", "127.0.0.1:1", "--max-downtime", "soon"], "--max-downtime"),
@@ -177,6 +179,14 @@ def destination_without_the_guests_page_size():
             here.decant("migrate", "huge", receive.address).refused(FAILED, "huge pages", "nr_hugepages")
             check(here.state("huge") == "running", "the guest should be untouched")
         here.is_untouched("huge") if free >= 16 else here.stop("huge", run)
+
+
+def rdma_where_there_is_none():
+    receive = there.receive()
+    # no machine has an address of the documentation's on a rail, so this holds where there is RDMA, too
+    refused(FAILED, "fabric rdma: ", words=[receive.address, "--fabric", "rdma", "--rail", "192.0.2.1"])
+    if not os.path.isdir("/sys/class/infiniband") or not os.listdir("/sys/class/infiniband"):
+        refused(FAILED, "fabric rdma: ", words=[receive.address, "--fabric", "rdma"])
 
 
 def receiver_port_taken():
@@ -431,6 +441,7 @@ rig.main([
     source_of_another_version,
     destination_with_too_little_memory,
     destination_without_the_guests_page_size,
+    rdma_where_there_is_none,
     receiver_port_taken,
     receiver_address_of_another_host,
     name_taken,

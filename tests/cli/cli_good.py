@@ -44,6 +44,19 @@ def tcp_with_the_dirty_ring():
     migrate_over_tcp(["--dirty", "ring", "--vcpus", "2"], [])
 
 
+def auto_says_which_and_why():
+    here, there = new_host(), new_host()
+    here.run("demo")
+    receive = there.receive()
+    report_path = rig.path("report.json")
+    done = here.decant("migrate", "demo", receive.address, "--max-downtime", "5s", "--report", report_path).succeeded()
+    report = rig.read_report(report_path)
+    # over loopback no RDMA hardware is reached by its rail's address unless the machine has some
+    wanted = "no RDMA path: " if report["fabric"] == "tcp" else " reaches "
+    check(wanted in report["fabric_reason"] and report["fabric_reason"] in done.out, f"{done} {report}")
+    there.stop("demo", receive)
+
+
 def tcp_with_pages_of_2_mib():
     with rig.huge_pages(MEMORY_2M_PAGES):
         report = migrate_over_tcp(["--page-size", "2M"], ["--verify"])
@@ -242,6 +255,7 @@ rig.skip_without_kvm()
 rig.main([
     tcp_with_two_vcpus_and_verify,
     tcp_with_the_dirty_ring,
+    auto_says_which_and_why,
     tcp_with_pages_of_2_mib,
     loop_keeps_the_process_and_its_name,
     receive_under_another_name_on_the_same_host,

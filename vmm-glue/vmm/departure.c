@@ -120,6 +120,7 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.peer = from->peer;
 	opts.name = departure->name;
 	opts.fabric = from->fabric;
+	opts.rails = from->rails[0] != '\0' ? from->rails : NULL;
 	opts.channels = from->channels;
 	opts.max_downtime_ns = from->max_downtime_ns;
 	opts.timeout_ns = from->timeout_ns;

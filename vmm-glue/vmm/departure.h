@@ -20,10 +20,12 @@
 
 #define DEPARTURE_PEER_MAX 280
 #define DEPARTURE_FABRIC_MAX 16
+#define DEPARTURE_RAILS_MAX 256
 
 struct departure_opts {
 	char peer[DEPARTURE_PEER_MAX]; /* "host:port"; "" with the fabric "loop" */
 	char fabric[DEPARTURE_FABRIC_MAX];
+	char rails[DEPARTURE_RAILS_MAX]; /* "LOCAL[=REMOTE][,...]", "": any */
 	uint32_t channels;
 	uint64_t max_downtime_ns;
 	uint64_t timeout_ns;

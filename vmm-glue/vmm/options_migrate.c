@@ -14,6 +14,7 @@
 enum options_migrate_key {
 	KEY_HELP = 'h',
 	KEY_FABRIC = 256,
+	KEY_RAIL,
 	KEY_CHANNELS,
 	KEY_MAX_DOWNTIME,
 	KEY_BANDWIDTH,
@@ -28,13 +29,46 @@ enum options_migrate_key {
 
 static int migrate_take_fabric(const char *value, struct options_migrate *options, struct decant_error *err)
 {
-	if (strcmp(value, "rdma") == 0)
+	static const char *const fabrics[] = { "auto", "rdma", "tcp", "loop" };
+
+	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
+		if (strcmp(value, fabrics[i]) != 0)
+			continue;
+		snprintf(options->departure.fabric, sizeof(options->departure.fabric), "%s", value);
+		return 0;
+	}
+	return decant_error_set(err, -EINVAL, "--fabric %s: must be auto, rdma, tcp or loop", value);
+}
+
+static bool migrate_rails_well_formed(const char *rails)
+{
+	for (const char *at = rails;; at++) {
+		size_t word = strcspn(at, "=,");
+
+		at += word;
+		if (word > 0 && *at == '=') {
+			word = strcspn(++at, "=,");
+			at += word;
+		}
+		if (word == 0 || *at == '=')
+			return false;
+		if (*at == '\0')
+			return true;
+	}
+}
+
+/* LOCAL[=REMOTE]; given again, or with commas, there are more of them. */
+static int migrate_take_rail(const char *value, struct options_migrate *options, struct decant_error *err)
+{
+	char *rails = options->departure.rails;
+	const size_t room = sizeof(options->departure.rails), used = strlen(rails);
+
+	if (!migrate_rails_well_formed(value))
 		return decant_error_set(err, -EINVAL,
-					"--fabric rdma: not in this version of decant; there are auto, "
-					"tcp and loop");
-	if (strcmp(value, "auto") != 0 && strcmp(value, "tcp") != 0 && strcmp(value, "loop") != 0)
-		return decant_error_set(err, -EINVAL, "--fabric %s: must be auto, tcp or loop", value);
-	snprintf(options->departure.fabric, sizeof(options->departure.fabric), "%s", value);
+					"--rail %s: must be LOCAL[=REMOTE], each a device or an address", value);
+	if (used + 1 + strlen(value) >= room)
+		return decant_error_set(err, -EINVAL, "--rail %s: too many", value);
+	snprintf(rails + used, room - used, "%s%s", used > 0 ? "," : "", value);
 	return 0;
 }
 
@@ -87,6 +121,8 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	switch (key) {
 	case KEY_FABRIC:
 		return migrate_take_fabric(value, options, err);
+	case KEY_RAIL:
+		return migrate_take_rail(value, options, err);
 	case KEY_CHANNELS:
 		return options_take_number("channels", value, 1, CHANNELS_MAX, &departure->channels, err);
 	case KEY_MAX_DOWNTIME:
@@ -115,9 +151,13 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 
 static int options_migrate_peer(struct options_migrate *options, const char *peer, struct decant_error *err)
 {
-	bool loop = strcmp(options->departure.fabric, "loop") == 0;
+	const char *fabric = options->departure.fabric;
+	bool loop = strcmp(fabric, "loop") == 0;
 	struct address address;
 	int ret;
+
+	if (options->departure.rails[0] != '\0' && (loop || strcmp(fabric, "tcp") == 0))
+		return decant_error_set(err, -EINVAL, "--rail: fabric %s has no rails; use auto or rdma", fabric);
 
 	if (loop && peer != NULL)
 		return decant_error_set(err, -EINVAL,
@@ -140,6 +180,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 	static const struct option table[] = {
 		{ "help", no_argument, NULL, KEY_HELP },
 		{ "fabric", required_argument, NULL, KEY_FABRIC },
+		{ "rail", required_argument, NULL, KEY_RAIL },
 		{ "channels", required_argument, NULL, KEY_CHANNELS },
 		{ "max-downtime", required_argument, NULL, KEY_MAX_DOWNTIME },
 		{ "bandwidth", required_argument, NULL, KEY_BANDWIDTH },
@@ -150,7 +191,6 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "verify", no_argument, NULL, KEY_VERIFY },
 		{ "report", required_argument, NULL, KEY_REPORT },
 		{ "json", no_argument, NULL, KEY_JSON },
-		{ "rail", required_argument, NULL, OPTIONS_LATER },
 		{ "tos", required_argument, NULL, OPTIONS_LATER },
 		{ "pkey", required_argument, NULL, OPTIONS_LATER },
 		{ "key-file", required_argument, NULL, OPTIONS_LATER },

@@ -41,6 +41,7 @@ static void words_outcome(FILE *out, struct json_object *report)
 static void words_data(FILE *out, struct json_object *report)
 {
 	char ram[WORDS_MAX], data[WORDS_MAX], sent[WORDS_MAX], rate[WORDS_MAX];
+	const char *reason = json_get_text(report, "fabric_reason", "as asked for");
 	uint64_t channels = json_get_number(report, "channels", 0);
 	size_t passes = words_passes(report);
 
@@ -53,6 +54,8 @@ static void words_data(FILE *out, struct json_object *report)
 	fprintf(out, "  fabric    %s, %llu channel%s, %s in pass 1\n", json_get_text(report, "fabric", "none"),
 		(unsigned long long)channels, channels == 1 ? "" : "s",
 		words_rate(rate, json_get_number(report, "throughput_Bps", 0)));
+	if (strcmp(reason, "as asked for") != 0)
+		fprintf(out, "            %s\n", reason);
 }
 
 static void words_times(FILE *out, struct json_object *report)

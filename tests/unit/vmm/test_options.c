@@ -145,6 +145,20 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	assert_string_equal(options.report, "r");
 }
 
+static void test_options_migrate__rails(void **state)
+{
+	struct options_migrate options;
+	struct words words;
+	(void)state;
+
+	words_split(&words,
+		    "migrate demo host:7 --fabric rdma --rail mlx5_0=10.9.0.2 --rail fe80::1,mlx5_1=mlx5_3");
+	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
+
+	assert_string_equal(options.departure.fabric, "rdma");
+	assert_string_equal(options.departure.rails, "mlx5_0=10.9.0.2,fe80::1,mlx5_1=mlx5_3");
+}
+
 static void test_options_migrate__loop_needs_no_address(void **state)
 {
 	struct options_migrate options;
@@ -237,14 +251,19 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:0", "port" },
 	{ "migrate demo host:7 more", "too many" },
 	{ "migrate demo/x host:7", "name" },
-	{ "migrate demo host:7 --fabric rdma", "not in this version" },
 	{ "migrate demo host:7 --fabric ib", "auto" },
 	{ "migrate demo host:7 --fabric loop", "address" },
 	{ "migrate demo host:7 --mode hybrid", "not in this version" },
 	{ "migrate demo host:7 --mode fast", "precopy" },
 	{ "migrate demo host:7 --if-not-converging postcopy", "not in this version" },
 	{ "migrate demo host:7 --if-not-converging wait", "abort" },
-	{ "migrate demo host:7 --rail mlx5_0", "not in this version" },
+	{ "migrate demo host:7 --fabric tcp --rail mlx5_0", "no rails" },
+	{ "migrate demo --fabric loop --rail mlx5_0", "no rails" },
+	{ "migrate demo host:7 --rail =mlx5_0", "LOCAL" },
+	{ "migrate demo host:7 --rail mlx5_0=", "LOCAL" },
+	{ "migrate demo host:7 --rail a=b=c", "LOCAL" },
+	{ "migrate demo host:7 --rail a,", "LOCAL" },
+	{ "migrate demo host:7 --rail ,a", "LOCAL" },
 	{ "migrate demo host:7 --channels 0", "--channels" },
 	{ "migrate demo host:7 --max-downtime 0", "--max-downtime" },
 	{ "migrate demo host:7 --max-downtime 5", "--max-downtime" },
@@ -277,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_options_receive__all),
 		cmocka_unit_test(test_options_migrate__defaults),
 		cmocka_unit_test(test_options_migrate__options_and_words_in_any_order),
+		cmocka_unit_test(test_options_migrate__rails),
 		cmocka_unit_test(test_options_migrate__loop_needs_no_address),
 		cmocka_unit_test(test_options_simple__force_only_where_it_belongs),
 		cmocka_unit_test(test_options__help),
