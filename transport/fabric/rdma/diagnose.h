@@ -12,6 +12,7 @@
 #define FABRIC_RDMA_DIAGNOSE_H
 
 #include "fabric/fabric.h"
+#include "fabric/rdma/sysfs.h"
 
 #include <decant/error.h>
 #include <stdint.h>
@@ -21,6 +22,9 @@ int diagnose_manager(int code, struct decant_error *err);
 
 /* no address of this host belongs to an RDMA port */
 int diagnose_no_rail(struct decant_error *err);
+
+/* the port has an address and is not active: -ENETDOWN */
+int diagnose_port_down(const char *device, uint8_t port, struct decant_error *err);
 
 /* @call ("ibv_create_cq") failed on @device */
 int diagnose_device(int code, const char *call, const char *device, struct decant_error *err);
@@ -38,5 +42,18 @@ int diagnose_path(int code, const struct fabric_rail *local, const struct fabric
  * RLIMIT_MEMLOCK, unless CAP_IPC_LOCK in the initial user namespace lifts it. @pinned, which may be NULL: bytes pinned now.
  */
 uint64_t diagnose_memlock(uint64_t *pinned);
+
+/*
+ * What the above are made of. @root goes before every path, as in sysfs.h.
+ *
+ * diagnose_access() -- may this process use the connection manager, and the device (NULL: none)? 0, -ENOENT or -EACCES
+ * diagnose_port() -- why can this port not be a rail? Never 0
+ */
+int diagnose_access(const char *root, const struct sysfs_port *port, struct decant_error *err);
+int diagnose_port(const char *root, const struct sysfs_port *port, struct decant_error *err);
+int diagnose_no_rail_at(const char *root, struct decant_error *err);
+int diagnose_device_at(const char *root, int code, const char *call, const char *device, struct decant_error *err);
+int diagnose_register_at(const char *root, int code, const char *device, uint64_t length, uint64_t needed,
+			 struct decant_error *err);
 
 #endif

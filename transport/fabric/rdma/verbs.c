@@ -105,6 +105,19 @@ int verbs_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init
 	return from_return(rdma_create_qp(id, pd, attr));
 }
 
+int verbs_device_count(void)
+{
+	struct ibv_device **list;
+	int count = 0;
+
+	errno = 0;
+	list = ibv_get_device_list(&count);
+	if (list == NULL)
+		return from_errno();
+	ibv_free_device_list(list);
+	return count;
+}
+
 int verbs_query_device(struct ibv_context *context, struct ibv_device_attr *attr)
 {
 	return from_return(ibv_query_device(context, attr));
