@@ -9,6 +9,7 @@
 #   no_sanitize_tests, no_tsan_tests  names left out under all sanitizers, or under TSan
 #   vm_tests                        names that make check runs once more in the VM of tests/vm/run, whose KVM can do more or less
 #   <name>_timeout                  seconds, 120 unless told
+#   <name>_without                  packages of the Makefile that it is not linked with
 #   <name>_args                     arguments; one test per line of <name>_cases if that is given
 
 test_libs := $(static_libs)
@@ -16,6 +17,7 @@ test_libs := $(static_libs)
 define test_program # 1: name, 2: unit or integration
 test_objs += $(call obj,$($(1)_srcs))
 $(O)/tests/$(2)/$(1): $(call obj,$($(1)_srcs)) $(test_libs)
+$(if $($(1)_without),$(O)/tests/$(2)/$(1): PKG_LIBS = $$(call ask_pkg,--libs $(filter-out $($(1)_without),$(packages))))
 endef
 $(foreach t,$(unit_tests),$(eval $(call test_program,$(t),unit)))
 $(foreach t,$(integration_tests),$(eval $(call test_program,$(t),integration)))

@@ -5,6 +5,7 @@ unit_tests += test_fabric
 test_fabric_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_fabric.c
+test_fabric_args := tcp loop
 unit_tests += test_loop
 test_loop_srcs := \
 	tests/unit/fabric/fabric_pair.c \
@@ -13,3 +14,8 @@ unit_tests += test_tcp_hostile
 test_tcp_hostile_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_tcp_hostile.c
+unit_tests += test_fake_verbs
+test_fake_verbs_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/test_fake_verbs.c
+test_fake_verbs_without := $(fake_verbs_packages)
