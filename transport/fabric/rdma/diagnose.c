@@ -198,7 +198,7 @@ int diagnose_port(const char *root, const struct sysfs_port *port, struct decant
 		return rc;
 	if (!port->active)
 		return diagnose_down(port, err);
-	if (verbs_device_count() <= 0)
+	if (verbs_devices(port->device) <= 0)
 		return diagnose_no_library(port->device, err);
 	return diagnose_no_address(port, err);
 }
@@ -235,16 +235,6 @@ int diagnose_manager(int code, struct decant_error *err)
 }
 
 /* ---- limits ---- */
-
-uint64_t diagnose_memlock(uint64_t *pinned)
-{
-	struct limits_memlock limits;
-
-	limits_memlock("", &limits);
-	if (pinned != NULL)
-		*pinned = limits.pinned;
-	return limits.lifted ? LIMITS_NONE : limits.soft;
-}
 
 /* would @more bytes exceed RLIMIT_MEMLOCK? */
 static bool diagnose_memlock_exceeded(const struct limits_memlock *limits, uint64_t more)

@@ -37,13 +37,6 @@ int diagnose_path(int code, const struct fabric_rail *local, const struct fabric
 		  struct decant_error *err);
 
 /*
- * diagnose_memlock() -- how many bytes this process may have pinned at once; UINT64_MAX: no limit
- *
- * RLIMIT_MEMLOCK, unless CAP_IPC_LOCK in the initial user namespace lifts it. @pinned, which may be NULL: bytes pinned now.
- */
-uint64_t diagnose_memlock(uint64_t *pinned);
-
-/*
  * What the above are made of. @root goes before every path, as in sysfs.h.
  *
  * diagnose_access() -- may this process use the connection manager, and the device (NULL: none)? 0, -ENOENT or -EACCES

@@ -259,7 +259,7 @@ static int rail_search(struct rail_search *search, struct decant_error *err)
 {
 	struct ifaddrs *addresses;
 	/* asked first, because the manager complains aloud where there is no device */
-	int rc = verbs_device_count();
+	int rc = verbs_devices(NULL);
 
 	if (rc <= 0)
 		return diagnose_no_rail(err);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 /* A failure without a reason must not look like success. */
 static int from_errno(void)
@@ -105,17 +106,19 @@ int verbs_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init
 	return from_return(rdma_create_qp(id, pd, attr));
 }
 
-int verbs_device_count(void)
+int verbs_devices(const char *name)
 {
 	struct ibv_device **list;
-	int count = 0;
+	int there, found = 0;
 
 	errno = 0;
-	list = ibv_get_device_list(&count);
+	list = ibv_get_device_list(&there);
 	if (list == NULL)
 		return from_errno();
+	for (int i = 0; i < there; i++)
+		found += name == NULL || strcmp(ibv_get_device_name(list[i]), name) == 0;
 	ibv_free_device_list(list);
-	return count;
+	return found;
 }
 
 int verbs_query_device(struct ibv_context *context, struct ibv_device_attr *attr)

@@ -29,7 +29,7 @@ int verbs_event(struct rdma_event_channel *channel, struct rdma_cm_event **event
 int verbs_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
 
 /* ---- devices and their objects ---- */
-int verbs_device_count(void); /* those that libibverbs can drive */
+int verbs_devices(const char *name); /* how many libibverbs can drive; with @name only that one: 0 or 1 */
 int verbs_query_device(struct ibv_context *context, struct ibv_device_attr *attr);
 int verbs_query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr);
 int verbs_pd(struct ibv_context *context, struct ibv_pd **pd);
