@@ -2,6 +2,13 @@
 /* extents.c -- a walk over a region's data that remembers the extent it is in */
 #include "migration/extents.h"
 
+#include <stdbool.h>
+
+static bool covers(const struct extents *extents, uint64_t offset)
+{
+	return offset >= extents->start && offset < extents->end;
+}
+
 int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64_t *length,
 		 struct decant_error *err)
 {
@@ -10,7 +17,7 @@ int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64
 
 	if (*offset >= end)
 		return 0;
-	if (*offset < extents->start || *offset >= extents->end) {
+	if (!covers(extents, *offset)) {
 		uint64_t at = *offset, known;
 
 		rc = decant_memory_next_data(extents->memory, extents->index, &at, region->length, &known, err);
@@ -24,4 +31,12 @@ int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64
 	}
 	*length = (extents->end < end ? extents->end : end) - *offset;
 	return 1;
+}
+
+void extents_share(struct extents *extents, const struct extents *other, uint64_t offset)
+{
+	if (covers(extents, offset) || !covers(other, offset))
+		return;
+	extents->start = other->start;
+	extents->end = other->end;
 }

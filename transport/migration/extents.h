@@ -23,4 +23,7 @@ struct extents {
 int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64_t *length,
 		 struct decant_error *err);
 
+/* extents_share() -- what another walk of the same region knows of @offset need not be asked for again */
+void extents_share(struct extents *extents, const struct extents *other, uint64_t offset);
+
 #endif

@@ -21,6 +21,7 @@ libdecant_srcs += \
 	transport/migration/precopy.c \
 	transport/migration/rails.c \
 	transport/migration/receiver.c \
+	transport/migration/resident.c \
 	transport/migration/route.c \
 	transport/migration/session_slot.c \
 	transport/migration/settle.c \

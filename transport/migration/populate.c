@@ -8,7 +8,7 @@
  * takes the last one removes the job. So all threads work on the oldest job, and the queue holds nothing per granule.
  *
  * MADV_POPULATE_WRITE allocates and maps the pages as a write would, but reports what would have been SIGBUS. It writes
- * nothing, so it may run on memory that others already use.
+ * nothing, so it may run on memory that others already use. Memory that a VMM has allocated beforehand is only looked at.
  */
 #include "migration/populate.h"
 
@@ -20,8 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "migration/limit.h"
+#include "migration/resident.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/thread.h"
@@ -59,6 +61,7 @@ struct piece {
 struct populate {
 	/* set at creation, read-only after */
 	unsigned threads;
+	int resident_fd;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;
@@ -88,20 +91,23 @@ static bool cut_piece(struct job *job, struct piece *piece)
 	return job->taken == job->length;
 }
 
-static int touch(void *address, uint64_t length)
+static int touch(const struct populate *populate, void *address, uint64_t length)
 {
+	if (resident_all(populate->resident_fd, address, length))
+		return 0;
 	while (madvise(address, length, MADV_POPULATE_WRITE) < 0)
 		if (errno != EINTR && errno != EAGAIN)
 			return -errno;
 	return 0;
 }
 
-static void run_piece(const struct piece *piece)
+static void run_piece(const struct populate *populate, const struct piece *piece)
 {
 	if (piece->work != NULL)
 		piece->work(piece->opaque, piece->address, piece->length);
 	else
-		piece->done(piece->opaque, piece->offset, piece->length, touch(piece->address, piece->length));
+		piece->done(piece->opaque, piece->offset, piece->length,
+			    touch(populate, piece->address, piece->length));
 }
 
 static void drop_head(struct populate *populate)
@@ -149,7 +155,7 @@ static void *populate_thread(void *opaque)
 	while (take_piece(populate, &piece, cpu_ns - counted)) {
 		counted = cpu_ns;
 		move_to_node(piece.node, &node);
-		run_piece(&piece);
+		run_piece(populate, &piece);
 		cpu_ns = clock_thread_cpu_ns();
 	}
 	return NULL;
@@ -174,6 +180,7 @@ int populate_new(unsigned threads, struct populate **populate, struct decant_err
 	pthread_mutex_init(&made->lock, NULL);
 	pthread_cond_init(&made->work, NULL);
 	made->tail = &made->head;
+	made->resident_fd = resident_open();
 	while (made->threads < threads) {
 		ret = start_thread(made);
 		if (ret < 0) {
@@ -187,14 +194,14 @@ int populate_new(unsigned threads, struct populate **populate, struct decant_err
 	return 0;
 }
 
-static void run_job(struct job *job)
+static void run_job(const struct populate *populate, struct job *job)
 {
 	struct piece piece;
 	bool last;
 
 	do {
 		last = cut_piece(job, &piece);
-		run_piece(&piece);
+		run_piece(populate, &piece);
 	} while (!last);
 }
 
@@ -214,7 +221,7 @@ static int submit(struct populate *populate, struct job *job)
 	    job->length % PAGE_BYTES != 0 || (uintptr_t)job->address % PAGE_BYTES != 0)
 		return -EINVAL;
 	if (populate->threads == 0) {
-		run_job(job);
+		run_job(populate, job);
 		return 0;
 	}
 	queued = malloc(sizeof(*queued));
@@ -295,6 +302,8 @@ void populate_free(struct populate *populate)
 		pthread_join(populate->thread[i], NULL);
 	while (populate->head != NULL)
 		drop_head(populate);
+	if (populate->resident_fd >= 0)
+		close(populate->resident_fd);
 	pthread_cond_destroy(&populate->work);
 	pthread_mutex_destroy(&populate->lock);
 	free(populate);

@@ -62,24 +62,50 @@ struct first_pass {
 	struct extents ahead; /* the walk of the granules being announced */
 	uint64_t granule;     /* bytes */
 	uint64_t announced;   /* up to this offset all granules with data are announced */
+	uint64_t run_start;   /* granules with data that are about to be, */
+	uint64_t run_end;     /* nothing between 0 and 0 */
 	uint64_t data_bytes;  /* of the whole VM, for the progress */
 	uint64_t seen_bytes;
 };
 
 /*
- * Announces the granule under the extent [@at, + @length) if there is anything but zeros in it. Only a hint: what is
- * written there later is announced when it is pushed; but a granule of zeros shall cost the destination nothing.
+ * Is there anything but zeros in [@at, + @length)? Only a hint: what is written there later is announced when it is pushed;
+ * but a granule of zeros shall cost the destination nothing.
  */
-static int announce_if_needed(struct first_pass *pass, uint64_t at, uint64_t length, struct decant_error *err)
+static bool holds_data(const struct first_pass *pass, uint64_t at, uint64_t length)
 {
 	const uint8_t *memory = pass->region->address;
 
 	for (uint64_t offset = at; offset < at + length; offset += DECANT_PAGE_SIZE)
 		if (!zero_page(memory + offset))
-			return mover_announce(pass->m->mover, pass->index, offset, DECANT_PAGE_SIZE, err);
-	return 0;
+			return true;
+	return false;
 }
 
+static int announce_run(struct first_pass *pass, struct decant_error *err)
+{
+	const uint64_t start = pass->run_start;
+	const uint64_t length = pass->run_end - start;
+
+	pass->run_start = pass->run_end = 0;
+	return length == 0 ? 0 : mover_announce(pass->m->mover, pass->index, start, length, err);
+}
+
+/* Adds the granule at @at to the run; one that does not join on begins another. */
+static int add_to_run(struct first_pass *pass, uint64_t at, struct decant_error *err)
+{
+	const uint64_t start = at - at % pass->granule;
+	int rc = 0;
+
+	if (start != pass->run_end && start + pass->granule != pass->run_end) {
+		rc = announce_run(pass, err);
+		pass->run_start = start;
+	}
+	pass->run_end = start + pass->granule;
+	return rc;
+}
+
+/* Announces in long runs, one message each: so not before a good part of what was announced is behind. */
 static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decant_error *err)
 {
 	const uint64_t end = pass->region->length;
@@ -88,10 +114,14 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 
 	if (until > end)
 		until = end;
+	if (pass->announced > offset + ANNOUNCE_AHEAD_BYTES / 2)
+		return 0;
 	while (rc == 0 && pass->announced < until) {
 		uint64_t at = pass->announced, length, granule_end;
-		const int found = extents_next(&pass->ahead, &at, until, &length, err);
+		int found;
 
+		extents_share(&pass->ahead, &pass->data, at);
+		found = extents_next(&pass->ahead, &at, until, &length, err);
 		if (found < 0)
 			return found;
 		if (found == 0) {
@@ -101,10 +131,11 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 		granule_end = at - at % pass->granule + pass->granule;
 		if (length > granule_end - at)
 			length = granule_end - at;
-		rc = announce_if_needed(pass, at, length, err);
+		if (holds_data(pass, at, length))
+			rc = add_to_run(pass, at, err);
 		pass->announced = at + length;
 	}
-	return rc;
+	return rc < 0 ? rc : announce_run(pass, err);
 }
 
 static int rearm(struct first_pass *pass, uint64_t offset, uint64_t length, struct decant_error *err)
@@ -125,6 +156,7 @@ static int64_t find_data(struct first_pass *pass, uint64_t offset, uint64_t leng
 	int rc;
 
 	memset(present, 0, bitmap_words(CHUNK_PAGES) * sizeof(*present));
+	extents_share(&pass->data, &pass->ahead, offset);
 	while (at < end && (rc = extents_next(&pass->data, &at, end, &extent, err)) != 0) {
 		if (rc < 0)
 			return rc;

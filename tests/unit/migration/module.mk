@@ -9,6 +9,8 @@ unit_tests += test_pagehash
 test_pagehash_srcs := tests/unit/migration/test_pagehash.c
 unit_tests += test_populate
 test_populate_srcs := tests/unit/migration/test_populate.c
+unit_tests += test_resident
+test_resident_srcs := tests/unit/migration/test_resident.c
 unit_tests += test_synthetic
 test_synthetic_srcs := \
 	tests/support/synthetic.c \
