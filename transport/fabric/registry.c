@@ -11,6 +11,7 @@
 static const struct fabric_ops *const fabrics[] = {
 	&fabric_tcp_ops,
 	&fabric_loop_ops,
+	&fabric_rdma_ops,
 };
 
 const struct fabric_ops *fabric_find(const char *name)

@@ -93,12 +93,45 @@ void pair_expose(struct joined *pair, uint32_t region, uint64_t granule)
 {
 	const uint64_t offset = granule * PAIR_GRANULE;
 	const uint64_t rest = pair->length[region] - offset;
-	uint64_t rkey;
 
 	assert_int_equal(pair->ops->sink_expose(pair->sink, region, offset,
 						rest < PAIR_GRANULE ? rest : PAIR_GRANULE,
-						pair->to[region] + offset, &rkey, NULL),
+						pair->to[region] + offset, &pair->rkey[region][granule], NULL),
 			 0);
+}
+
+bool pair_has_rails(const struct fabric_ops *ops)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct fabric_rail rails[FABRIC_RAILS_MAX];
+
+	if (ops->rails == NULL || ops->rails(rails, FABRIC_RAILS_MAX, &err) > 0)
+		return true;
+	print_message("SKIP: %s\n", err.msg);
+	return false;
+}
+
+/* This host's rails reach themselves. */
+static void pair_rails(struct joined *pair)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct fabric_rail rails[FABRIC_RAILS_MAX];
+	struct fabric_pair_opts opts = { .remote = rails, .timeout_ns = PAIR_LATE_NS };
+	int count;
+
+	if (pair->ops->rails == NULL)
+		return;
+	count = pair->ops->rails(rails, FABRIC_RAILS_MAX, &err);
+	if (count > 0) {
+		opts.count = (uint32_t)count;
+		count = pair->ops->pair(&opts, pair->source_opts.pairs, &err);
+	}
+	if (count <= 0)
+		fail_msg("%s", err.msg);
+	pair->source_opts.pair_count = (uint32_t)count;
+	pair->sink_opts.rail_count = (uint32_t)count;
+	for (int i = 0; i < count; i++)
+		pair->sink_opts.rails[i] = pair->source_opts.pairs[i].remote;
 }
 
 struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
@@ -122,17 +155,18 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 	for (uint32_t i = 0; i < channels; i++)
 		memset(pair->sink_opts.tokens[i], 'a' + (int)i, FABRIC_TOKEN_SIZE);
 	pair_map(pair);
-	if (ops->sink_open(&pair->sink_opts, &pair->sink, &err) < 0)
-		fail_msg("%s", err.msg);
-	for (uint64_t i = 0; i < 4; i++)
-		pair_expose(pair, 0, i);
-	pair_expose(pair, 1, 0);
 	pair->source_opts = (struct fabric_source_opts){
 		.peer_host = "127.0.0.1",
 		.channels = channels,
 		.epoch = 7,
 		.connect_timeout_ns = PAIR_LATE_NS,
 	};
+	pair_rails(pair);
+	if (ops->sink_open(&pair->sink_opts, &pair->sink, &err) < 0)
+		fail_msg("%s", err.msg);
+	for (uint64_t i = 0; i < 4; i++)
+		pair_expose(pair, 0, i);
+	pair_expose(pair, 1, 0);
 	memcpy(pair->source_opts.tokens, pair->sink_opts.tokens, sizeof(pair->sink_opts.tokens));
 	ops->sink_address(pair->sink, &pair->source_opts.address);
 	return pair;
@@ -144,6 +178,37 @@ void pair_connect(struct joined *pair)
 
 	if (pair->ops->source_connect(&pair->source_opts, &pair->source, &err) < 0)
 		fail_msg("%s", err.msg);
+	for (uint32_t i = 0; i < PAIR_REGIONS; i++)
+		pair_share(pair, pair->from[i], pair->length[i]);
+}
+
+void pair_share(struct joined *pair, uint8_t *memory, uint64_t length)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct pair_share *share = &pair->share[pair->shares++];
+
+	assert_true(pair->shares <= PAIR_SHARES_MAX);
+	share->memory = memory;
+	share->length = length;
+	if (pair->ops->source_map(pair->source, memory, length, &share->lkey, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static uint64_t find_lkey(const struct joined *pair, const uint8_t *data)
+{
+	for (uint32_t i = 0; i < pair->shares; i++)
+		if (data >= pair->share[i].memory && data < pair->share[i].memory + pair->share[i].length)
+			return pair->share[i].lkey;
+	return 0;
+}
+
+/* Beyond a region the key of its first granule has to do; without a region there is no key. */
+static uint64_t find_rkey(const struct joined *pair, uint32_t region, uint64_t offset)
+{
+	const uint64_t granule = offset / PAIR_GRANULE;
+
+	return region < PAIR_REGIONS && granule < PAIR_GRANULES_MAX ? pair->rkey[region][granule]
+								    : pair->rkey[0][0];
 }
 
 struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels)
@@ -186,6 +251,8 @@ int pair_post(struct joined *pair, uint32_t channel, uint32_t region, uint64_t o
 		.offset = offset,
 		.length = length,
 		.data = data,
+		.lkey = find_lkey(pair, data),
+		.rkey = find_rkey(pair, region, offset),
 	};
 	int rc;
 

@@ -16,6 +16,8 @@
 #define PAIR_GRANULE (2u << 20)
 #define PAIR_REGIONS 2u
 #define PAIR_EVENTS_MAX 4096u
+#define PAIR_GRANULES_MAX 128u
+#define PAIR_SHARES_MAX 4u
 /* far beyond what any machine needs: ends a test that hangs */
 #define PAIR_LATE_NS 60000000000u
 
@@ -29,6 +31,11 @@ struct pair_event {
 	uint64_t value; /* round; the message's first eight bytes; minus the code */
 };
 
+struct pair_share {
+	const uint8_t *memory;
+	uint64_t length, lkey;
+};
+
 struct joined {
 	const struct fabric_ops *ops;
 	uint32_t channels;
@@ -38,6 +45,9 @@ struct joined {
 	struct fabric_source *source;
 	uint64_t length[PAIR_REGIONS];
 	uint8_t *from[PAIR_REGIONS], *to[PAIR_REGIONS];
+	uint64_t rkey[PAIR_REGIONS][PAIR_GRANULES_MAX];
+	struct pair_share share[PAIR_SHARES_MAX]; /* what the source may send from */
+	uint32_t shares;
 
 	/* what a test may hook into the events; called without the lock */
 	void (*on_barrier)(struct joined *pair, uint32_t channel, uint64_t round);
@@ -57,6 +67,12 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels);
 void pair_connect(struct joined *pair);
 struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels);
 void pair_free(struct joined *pair);
+
+/* pair_has_rails() -- false, and the reason printed, if the fabric needs a device and this host has none */
+bool pair_has_rails(const struct fabric_ops *ops);
+
+/* pair_share() -- let the source send from here; pair_connect() does it for both regions */
+void pair_share(struct joined *pair, uint8_t *memory, uint64_t length);
 
 /* pair_expose() -- one granule of the sink's memory */
 void pair_expose(struct joined *pair, uint32_t region, uint64_t granule);

@@ -157,11 +157,6 @@ void channel_close(struct channel *channel)
 
 /* ---- work out ---- */
 
-static void note_pending(struct channel *channel)
-{
-	atomic_store_explicit(&channel->pending, channel->bytes + channel->gathered_bytes, memory_order_relaxed);
-}
-
 int channel_flush(struct channel *channel)
 {
 	const uint32_t count = channel->gathered;
@@ -205,7 +200,6 @@ static int gather(struct channel *channel, const struct ibv_send_wr *wr, const s
 	channel->wr[i].sg_list = &channel->sge[i];
 	channel->wr[i].num_sge = sge->length == 0 ? 0 : 1;
 	channel->gathered_bytes += wr->opcode == IBV_WR_RDMA_WRITE ? sge->length : 0;
-	note_pending(channel);
 	return channel->gathered == channel->list_max ? channel_flush(channel) : 0;
 }
 
@@ -215,6 +209,7 @@ int channel_write(struct channel *channel, const void *data, uint32_t length, ui
 {
 	int rc;
 
+	channel->open = true;
 	while (channel->pieces < length) {
 		const uint32_t at = channel->pieces;
 		const uint32_t left = length - at;
@@ -262,6 +257,7 @@ int channel_send(struct channel *channel, enum channel_kind kind, const void *da
 
 	if (length > 0)
 		memcpy(slot, data, length);
+	channel->open = kind == CHANNEL_MESSAGE;
 	channel->sends++;
 	channel->credits--;
 	rc = gather(channel, &wr, &sge);
@@ -316,7 +312,6 @@ static void account(struct channel *channel, uint64_t number)
 		channel->list_head = (channel->list_head + 1) % CHANNEL_LISTS_MAX;
 		channel->list_count--;
 	}
-	note_pending(channel);
 }
 
 static int refuse_completion(const struct channel *channel, const struct ibv_wc *wc, struct decant_error *err)

@@ -20,7 +20,6 @@
 
 #include "fabric/fabric.h"
 #include "fabric/rdma/verbs.h"
-#include <stdatomic.h>
 
 #define CHANNEL_LIST_MAX 16u          /* work requests handed to the device at once */
 #define CHANNEL_DEPTH 256u            /* work requests in the send queue; less where the device has less */
@@ -67,12 +66,11 @@ struct channel {
 	struct channel_list list[CHANNEL_LISTS_MAX];
 	uint32_t list_head, list_count;
 
+	bool open;      /* something was sent that no barrier follows: to end now would be a loss */
 	uint64_t sends; /* SENDs so far: the next one's slot */
 	uint32_t credits;
 	uint64_t progress_ns; /* when something last completed, or work was given to an idle queue */
 
-	_Atomic uint64_t
-		pending; /* bytes not done, gathered ones included; relaxed: for other threads to look at */
 	uint64_t posts, completions;
 };
 

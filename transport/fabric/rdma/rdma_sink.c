@@ -25,10 +25,12 @@
 #include "util/log.h"
 #include "util/thread.h"
 
+#include <decant/memory.h>
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,6 +87,7 @@ static void lose(struct fabric_sink *sink, uint32_t index, const struct decant_e
 	if (channel->lost)
 		return;
 	channel->lost = true;
+	(void)verbs_disconnect(channel->channel.id); /* so that the source knows, if it does not */
 	sink->events->lost(sink->opaque, index, why);
 }
 
@@ -409,8 +412,13 @@ static int check_opts(const struct fabric_sink_opts *opts, struct decant_error *
 					" regions",
 					opts->channels, opts->rail_count, opts->regions);
 	for (uint32_t i = 0; i < opts->regions; i++)
-		if (opts->granule_size[i] == 0 || opts->region_length[i] == 0)
-			return decant_error_set(err, -EINVAL, "rdma sink: region %" PRIu32 " is empty", i);
+		if (opts->granule_size[i] == 0 || opts->region_length[i] == 0 ||
+		    opts->granule_size[i] % DECANT_PAGE_SIZE != 0 ||
+		    opts->region_length[i] % DECANT_PAGE_SIZE != 0)
+			return decant_error_set(err, -EINVAL,
+						"rdma sink: region %" PRIu32
+						" or its granules are not whole pages",
+						i);
 	return 0;
 }
 
@@ -460,8 +468,9 @@ static int find_granule(const struct fabric_sink *sink, uint32_t region, uint64_
 {
 	const struct sink_region *r = region < sink->regions ? &sink->region[region] : NULL;
 
-	if (r == NULL || offset >= r->length || offset % r->granule_size != 0 || length == 0 ||
-	    length > r->granule_size || length > r->length - offset)
+	/* a whole granule, or the shorter end of a region */
+	if (r == NULL || offset >= r->length || offset % r->granule_size != 0 ||
+	    length != (r->length - offset < r->granule_size ? r->length - offset : r->granule_size))
 		return decant_error_set(err, -EINVAL,
 					"rdma sink: [%#" PRIx64 ", + %#" PRIx64
 					") is no granule of region %" PRIu32,

@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,8 @@ struct fabric_source {
 	struct channel *channel;   /* @channels of them */
 	struct decant_error error; /* why the epoch is lost */
 	bool stopped;
+	bool blocked;  /* something got -EAGAIN, and nothing has happened since */
+	bool standing; /* all channels do: there is somebody to say goodbye to */
 	uint64_t writes, bytes;
 
 	pthread_mutex_t keys_lock; /* below: */
@@ -234,6 +237,7 @@ int rdma_source_connect(const struct fabric_source_opts *opts, struct fabric_sou
 		rdma_source_close(source);
 		return rc;
 	}
+	source->standing = true;
 	log_debug(&source->log, "rdma source: %" PRIu32 " channels over %" PRIu32 " rails", source->channels,
 		  source->rails);
 	*out = source;
@@ -367,6 +371,7 @@ static int take_events(struct fabric_source *source)
 /* 0, -EAGAIN, or the epoch is lost */
 static int outcome(struct fabric_source *source, int rc)
 {
+	source->blocked = rc == -EAGAIN;
 	return rc == 0 || rc == -EAGAIN ? rc : fail(source, rc, "post");
 }
 
@@ -433,7 +438,7 @@ int rdma_source_barrier(struct fabric_source *source, uint64_t round)
 	/* on all channels or on none; the last credit is kept for the goodbye */
 	for (uint32_t i = 0; i < source->channels; i++)
 		if (source->channel[i].credits < 2)
-			return -EAGAIN;
+			return outcome(source, -EAGAIN);
 	rc = 0;
 	for (uint32_t i = 0; rc == 0 && i < source->channels; i++)
 		rc = channel_send(&source->channel[i], CHANNEL_BARRIER, &bytes, sizeof(bytes));
@@ -454,11 +459,11 @@ int rdma_source_message(struct fabric_source *source, const void *data, size_t l
 	if (rc < 0)
 		return rc;
 	if (channel->credits < 2)
-		return -EAGAIN;
+		return outcome(source, -EAGAIN);
 	return outcome(source, channel_send(channel, CHANNEL_MESSAGE, data, (uint32_t)length));
 }
 
-/* One look, with the queues armed for what comes after it. 1: something has happened. */
+/* One look, with the queues armed for what comes after it. 1: something has happened, or nothing was waited for. */
 static int look_and_arm(struct fabric_source *source)
 {
 	int rc, found;
@@ -470,13 +475,19 @@ static int look_and_arm(struct fabric_source *source)
 	if (rc == 0)
 		rc = take_events(source);
 	found = rc == 0 ? drain_all(source) : rc;
-	if (found != 0)
-		return found;
-	for (uint32_t i = 0; rc == 0 && i < source->channels; i++) {
+	if (found == 0 && !source->blocked)
+		found = 1;
+	for (uint32_t i = 0; found == 0 && rc == 0 && i < source->channels; i++) {
 		rc = verbs_take_notice(source->channel[i].notice);
 		rc = rc < 0 ? rc : verbs_arm(source->channel[i].cq);
 	}
-	return rc < 0 ? fail(source, rc, "arm") : drain_all(source);
+	if (rc < 0 && found == 0)
+		return fail(source, rc, "arm");
+	if (found == 0)
+		found = drain_all(source);
+	if (found > 0)
+		source->blocked = false;
+	return found;
 }
 
 static int sleep_until(struct fabric_source *source, uint64_t deadline_ns)
@@ -508,12 +519,17 @@ int rdma_source_wait(struct fabric_source *source, uint64_t timeout_ns)
 	return rc < 0 ? rc : 0;
 }
 
+/* Whoever asks also polls: nobody else would. A loss that is found is told by the next call. */
 uint64_t rdma_source_pending(const struct fabric_source *source)
 {
+	struct fabric_source *pollable = (struct fabric_source *)source;
 	uint64_t bytes = 0;
 
+	DECANT_AUTO_UNLOCK(&pollable->lock);
+	if (check(source) == 0)
+		(void)drain_all(pollable);
 	for (uint32_t i = 0; i < source->channels; i++)
-		bytes += atomic_load_explicit(&source->channel[i].pending, memory_order_relaxed);
+		bytes += source->channel[i].bytes + source->channel[i].gathered_bytes;
 	return bytes;
 }
 
@@ -539,27 +555,33 @@ void rdma_source_stats(const struct fabric_source *source, struct fabric_source_
 
 /* ---- the end ---- */
 
-/* The destination is told that this is no loss, if all is done and it is not one. */
-static void say_goodbye(struct fabric_source *source)
+/* The destination is told of each channel that this is no loss, if all is done there and under a barrier. */
+static void begin_goodbye(struct fabric_source *source)
 {
-	const uint64_t deadline_ns = clock_deadline_ns(GOODBYE_NS);
-	bool waiting = true;
-
-	if (source->error.code != 0)
-		return;
 	for (uint32_t i = 0; i < source->channels; i++) {
 		struct channel *channel = &source->channel[i];
 
-		if (drain(source, channel) < 0 || channel->posted + channel->gathered != channel->done ||
-		    !channel_can_send(channel) || channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
+		if (drain(source, channel) < 0)
+			return;
+		if (!channel->open && channel_can_send(channel) && channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
 			return;
 	}
+}
+
+static void say_goodbye(struct fabric_source *source)
+{
+	const uint64_t deadline_ns = clock_deadline_ns(GOODBYE_NS);
+	bool waiting = source->standing && source->error.code == 0;
+
+	if (waiting)
+		begin_goodbye(source);
 	while (waiting && clock_now_ns() < deadline_ns) {
 		waiting = false;
 		for (uint32_t i = 0; i < source->channels; i++) {
 			if (drain(source, &source->channel[i]) < 0)
 				return;
-			waiting = waiting || source->channel[i].posted != source->channel[i].done;
+			waiting = waiting || (!source->channel[i].open &&
+					      source->channel[i].posted != source->channel[i].done);
 		}
 		if (waiting)
 			usleep(1000);
