@@ -8,6 +8,7 @@
 #include <decant/memory.h>
 #include <decant/migration.h>
 #include <decant/mover.h>
+#include <decant/rdma.h>
 #include <decant/state.h>
 #include <decant/stats.h>
 #include <decant/version.h>

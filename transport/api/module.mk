@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
-	transport/api/decant.c
+	transport/api/decant.c \
+	transport/api/rdma.c

@@ -2,6 +2,7 @@
 /* probe.c -- what this host has that decant can use */
 #include "vmm/probe.h"
 #include "vmm/json.h"
+#include "vmm/probe_internal.h"
 
 #include "util/cleanup.h"
 
@@ -17,15 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define INFINIBAND "/sys/class/infiniband"
-
-static void probe_advise(struct json_object *advice, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void probe_advise(struct json_object *advice, const char *fmt, ...)
+void probe_advise(struct json_object *advice, const char *fmt, ...)
 {
 	char text[DECANT_ERROR_MAX + 128];
 	va_list args;
@@ -33,6 +29,10 @@ static void probe_advise(struct json_object *advice, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
+	/* two devices can lack the same thing */
+	for (size_t i = 0; i < json_object_array_length(advice); i++)
+		if (strcmp(json_object_get_string(json_object_array_get_idx(advice, i)), text) == 0)
+			return;
 	json_object_array_add(advice, json_object_new_string(text));
 }
 
@@ -125,25 +125,6 @@ static void probe_uffd(struct json_object *memory, struct json_object *advice)
 				   : "not allowed; root may, or set vm.unprivileged_userfaultfd=1");
 }
 
-static void probe_memlock(struct json_object *memory, struct json_object *advice)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
-		return;
-	if (limit.rlim_cur == RLIM_INFINITY) {
-		json_add_text(memory, "memlock_bytes", "unlimited");
-		return;
-	}
-	json_add_number(memory, "memlock_bytes", limit.rlim_cur);
-	if (geteuid() != 0)
-		probe_advise(
-			advice,
-			"RLIMIT_MEMLOCK: %llu KiB; an RDMA fabric pins guest memory and will need as much as the "
-			"guest has: set memlock in /etc/security/limits.conf",
-			(unsigned long long)limit.rlim_cur / 1024);
-}
-
 static void probe_huge_size(struct json_object *sizes, const char *directory)
 {
 	struct json_object *size = json_object_new_object();
@@ -200,43 +181,6 @@ static void probe_memory(struct json_object *probe, struct json_object *advice)
 	probe_huge_pages(memory, advice);
 	probe_memlock(memory, advice);
 	probe_uffd(memory, advice);
-}
-
-static void probe_rdma_device(struct json_object *devices, const char *name)
-{
-	struct json_object *device = json_object_new_object();
-	char path[320], text[64];
-
-	json_add_text(device, "name", name);
-	snprintf(path, sizeof(path), INFINIBAND "/%s/ports/1/state", name);
-	probe_read_line(path, text, sizeof(text));
-	json_add_text(device, "port_state", text);
-	snprintf(path, sizeof(path), INFINIBAND "/%s/ports/1/rate", name);
-	probe_read_line(path, text, sizeof(text));
-	json_add_text(device, "rate", text);
-	snprintf(path, sizeof(path), INFINIBAND "/%s/device/numa_node", name);
-	probe_read_line(path, text, sizeof(text));
-	json_object_object_add(device, "numa_node", json_object_new_int(text[0] != '\0' ? atoi(text) : -1));
-	json_object_array_add(devices, device);
-}
-
-static void probe_network(struct json_object *probe, struct json_object *advice)
-{
-	struct json_object *network = json_object_new_object();
-	struct json_object *devices = json_object_new_array();
-	DIR *directory = opendir(INFINIBAND);
-	struct dirent *entry;
-
-	while (directory != NULL && (entry = readdir(directory)) != NULL)
-		if (entry->d_name[0] != '.')
-			probe_rdma_device(devices, entry->d_name);
-	if (directory != NULL)
-		closedir(directory);
-	json_object_object_add(network, "rdma_devices", devices);
-	json_add_text(network, "fabric", "tcp");
-	json_object_object_add(probe, "network", network);
-	if (json_object_array_length(devices) > 0)
-		probe_advise(advice, "RDMA: this version of decant has no RDMA fabric; migrations go over TCP");
 }
 
 struct json_object *probe_json(void)

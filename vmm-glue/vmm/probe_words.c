@@ -38,6 +38,19 @@ static void probe_print_kvm(FILE *out, struct json_object *kvm)
 		probe_yes(kvm, "xsave2"), probe_yes(kvm, "nested_state"));
 }
 
+static void probe_print_memlock(FILE *out, struct json_object *memory)
+{
+	char limit[WORDS_MAX], pinned[WORDS_MAX];
+
+	if (json_get_text(memory, "memlock_bytes", NULL) != NULL)
+		fprintf(out, "memlock        unlimited");
+	else
+		fprintf(out, "memlock        %s", words_bytes(limit, json_get_number(memory, "memlock_bytes", 0)));
+	fprintf(out, "%s, %s pinned\n",
+		json_get_bool(memory, "memlock_lifted", false) ? ", lifted by CAP_IPC_LOCK" : "",
+		words_bytes(pinned, json_get_number(memory, "pinned_bytes", 0)));
+}
+
 static void probe_print_memory(FILE *out, struct json_object *memory)
 {
 	struct json_object *nodes = probe_member(memory, "numa_nodes");
@@ -60,26 +73,40 @@ static void probe_print_memory(FILE *out, struct json_object *memory)
 			(unsigned long long)json_get_number(huge, "total", 0),
 			(unsigned long long)json_get_number(huge, "free", 0));
 	}
-	if (json_get_text(memory, "memlock_bytes", NULL) != NULL)
-		fprintf(out, "memlock        unlimited\n");
-	else
-		fprintf(out, "memlock        %s\n",
-			words_bytes(size, json_get_number(memory, "memlock_bytes", 0)));
+	probe_print_memlock(out, memory);
 	fprintf(out, "userfaultfd    %s, minor faults: %s (nothing uses it yet)\n",
 		probe_yes(memory, "userfaultfd"), probe_yes(memory, "userfaultfd_minor"));
+}
+
+static void probe_print_port(FILE *out, struct json_object *port)
+{
+	struct json_object *addresses = probe_member(port, "addresses");
+	const double gigabits = (double)json_get_number(port, "speed_mbps", 0) / 1000;
+	const char *interface = json_get_text(port, "interface", "");
+	const int node = json_object_get_int(probe_member(port, "numa_node"));
+
+	fprintf(out, "RDMA device    %s port %llu", json_get_text(port, "name", "?"),
+		(unsigned long long)json_get_number(port, "port", 0));
+	if (interface[0] != '\0')
+		fprintf(out, " (%s)", interface);
+	fprintf(out, ": %s, %s", json_get_text(port, "port_state", "?"),
+		json_get_bool(port, "software", false) ? "software" : "hardware");
+	if (gigabits > 0)
+		fprintf(out, ", %g Gbit/s", gigabits);
+	if (node >= 0)
+		fprintf(out, ", NUMA node %d", node);
+	fprintf(out, "\n  addresses   ");
+	for (size_t i = 0; i < json_object_array_length(addresses); i++)
+		fprintf(out, " %s", json_object_get_string(json_object_array_get_idx(addresses, i)));
+	fprintf(out, "%s\n", json_get_bool(port, "usable", false) ? "" : " none usable");
 }
 
 static void probe_print_network(FILE *out, struct json_object *network)
 {
 	struct json_object *devices = probe_member(network, "rdma_devices");
 
-	for (size_t i = 0; i < json_object_array_length(devices); i++) {
-		struct json_object *device = json_object_array_get_idx(devices, i);
-
-		fprintf(out, "RDMA device    %s, %s, %s, NUMA node %d\n", json_get_text(device, "name", "?"),
-			json_get_text(device, "port_state", "?"), json_get_text(device, "rate", "?"),
-			json_object_get_int(probe_member(device, "numa_node")));
-	}
+	for (size_t i = 0; i < json_object_array_length(devices); i++)
+		probe_print_port(out, json_object_array_get_idx(devices, i));
 	if (json_object_array_length(devices) == 0)
 		fprintf(out, "RDMA           no devices\n");
 	fprintf(out, "fabric         %s\n", json_get_text(network, "fabric", "?"));
