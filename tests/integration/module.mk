@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 scenarios_srcs := \
+	tests/integration/breaker.c \
 	tests/integration/rig.c \
 	tests/integration/scenario_failover.c \
 	tests/integration/scenario_feeder.c \
 	tests/integration/scenario_handover.c \
 	tests/integration/scenario_limit.c \
 	tests/integration/scenario_move.c \
+	tests/integration/scenario_rails.c \
 	tests/integration/scenario_refuse.c \
 	tests/integration/scenario_sparse.c \
 	tests/integration/scenarios.c \
@@ -16,11 +18,17 @@ scenarios_srcs := \
 
 # One program per fabric, so that they run side by side.
 integration_tests += scenarios_loop
-scenarios_loop_srcs := $(scenarios_srcs)
+scenarios_loop_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
 scenarios_loop_args := loop
 scenarios_loop_timeout := 600
 
 integration_tests += scenarios_tcp
-scenarios_tcp_srcs := $(scenarios_srcs)
+scenarios_tcp_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
 scenarios_tcp_args := tcp
 scenarios_tcp_timeout := 600
+
+# RDMA's choice, beginning and end, on any machine: over TCP with rails that are made up.
+integration_tests += scenarios_rails
+scenarios_rails_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
+scenarios_rails_args := rdma rails
+scenarios_rails_timeout := 600

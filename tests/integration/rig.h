@@ -26,19 +26,9 @@
 #define PAGE ((uint64_t)DECANT_PAGE_SIZE)
 #define MS 1000000ull
 
-/* Sanitizers make everything slower, so less of it. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RIG_SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RIG_SLOW 1
-#endif
-#endif
-#ifdef RIG_SLOW
-#define SCALE(normal, slow) (slow)
-#else
-#define SCALE(normal, slow) (normal)
-#endif
+/* Sanitizers, and processors that are emulated, make everything slower, so less of it. */
+#define SCALE(normal, slow) (rig_is_slow() ? (slow) : (normal))
+bool rig_is_slow(void);
 
 /* ram0 of this size, the first half with data and then the working set, the second half a hole */
 #define RAM SCALE(64 * MIB, 16 * MIB)
@@ -61,7 +51,8 @@ struct rig {
 	struct decant_error receive_err;
 	struct decant_memory *received;
 
-	struct proxy *proxy; /* NULL: none */
+	struct proxy *proxy;  /* NULL: none */
+	const char *expected; /* the fabric at the end; NULL: @fabric, or TCP where RDMA was lost */
 
 	struct decant_migration_opts opts; /* changed by the scenario before the migration is made */
 	char peer[64];
@@ -116,8 +107,14 @@ void rig_cancel_from_outside(struct rig *rig);
 /* rig_kill_data() -- break one TCP connection that is not a control connection; false: there is none */
 bool rig_kill_data(const struct rig *rig);
 
+/* rig_kill_fabric() -- break RDMA at its next write if it is still in use, else as rig_kill_data() */
+bool rig_kill_fabric(const struct rig *rig);
+
 /* rig_kill_data_but() -- the same, where @control is the only port of control connections */
 bool rig_kill_data_but(uint16_t control);
+
+/* rig_has_rails() -- is it RDMA? Then registering memory brings it into being, a granule at a time */
+bool rig_has_rails(const struct rig *rig);
 
 void rig_destroy(struct rig *rig);
 

@@ -2,7 +2,8 @@
 /*
  * scenario_failover.c -- data channels that die, and writes that come too late
  *
- * On the loop fabric a plan kills a write; on a fabric with connections one of them is shut.
+ * On the loop fabric a plan kills a write; RDMA's channels are broken by the breaker, and TCP goes on; of TCP's connections one is
+ * shut.
  */
 #include "integration/scenarios.h"
 
@@ -40,7 +41,7 @@ static void kill_now(struct killer *killer)
 	if (strcmp(killer->rig->fabric, "loop") == 0) {
 		if (!atomic_exchange(&killer->armed, true))
 			atomic_fetch_sub(&killer->kills, 1);
-	} else if (rig_kill_data(killer->rig)) {
+	} else if (rig_kill_fabric(killer->rig)) {
 		atomic_fetch_sub(&killer->kills, 1);
 		atomic_fetch_add(&killer->killed, 1);
 	}

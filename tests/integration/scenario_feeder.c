@@ -5,6 +5,7 @@
  * The feeder pushes pages in any order and repeatedly, owns its passes, and knows no pause. The test changes pages between
  * pushes and keeps its own image of what the destination must hold after the last barrier.
  */
+#include "integration/breaker.h"
 #include "integration/scenarios.h"
 
 #include <errno.h>
@@ -223,7 +224,9 @@ static enum loop_action kill_each_hundredth(void *opaque, uint64_t epoch, const 
 /* The port of the landing stands in for the receiver's, so that only data connections are broken. */
 static void break_data(const struct feed *feed, const struct rig *rig, unsigned round)
 {
-	if (strcmp(rig->fabric, "loop") != 0 && round < 3)
+	if (rig_has_rails(rig) && round == 0)
+		breaker_arm(BREAKER_WRITE, 0);
+	else if (strcmp(rig->fabric, "loop") != 0 && round < 3)
 		assert_true(rig_kill_data_but(decant_landing_port(feed->landing)));
 }
 

@@ -81,6 +81,25 @@
 	X(push_feeder_gives_up)      \
 	X(channels_out_of_step)
 
+/* What only a fabric with rails can do, or lose. */
+#define SCENARIOS_RAILS(X)                            \
+	X(rdma_says_which_rails)                      \
+	X(rdma_lost_at_1_percent)                     \
+	X(rdma_lost_at_50_percent)                    \
+	X(rdma_lost_at_99_percent)                    \
+	X(rdma_lost_in_the_last_pass)                 \
+	X(rdma_registration_fails_at_the_source)      \
+	X(rdma_registration_fails_at_the_destination) \
+	X(rdma_that_cannot_begin)                     \
+	X(auto_where_rdma_cannot_begin)               \
+	X(auto_takes_hardware)                        \
+	X(auto_leaves_software)                       \
+	X(rail_by_name)                               \
+	X(rail_that_is_none)                          \
+	X(nothing_is_registered_in_the_pause)         \
+	X(only_data_is_registered)                    \
+	X(keys_die_with_the_migration)
+
 #define SCENARIOS_HANDOVER(X)            \
 	X(wire_cut_at_each_arrow)        \
 	X(wire_slow_at_each_arrow)       \
@@ -113,6 +132,7 @@
 #define SCENARIO_DECLARE(name) void scenario_##name(struct rig *rig);
 SCENARIOS(SCENARIO_DECLARE)
 SCENARIOS_LOOP(SCENARIO_DECLARE)
+SCENARIOS_RAILS(SCENARIO_DECLARE)
 #undef SCENARIO_DECLARE
 
 #endif

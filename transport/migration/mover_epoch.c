@@ -48,6 +48,7 @@ static int take_grant(struct decant_mover *mover, const struct peer_message *mes
 			continue;
 		granules->rkey[g] = wire_grant_key(&grant, i);
 		granules->state[g] = GRANULE_GRANTED;
+		mover->granted = true;
 	}
 	return 0;
 }
@@ -421,8 +422,14 @@ int mover_open(struct decant_mover *mover, const void *shape, size_t shape_lengt
 	if (rc < 0)
 		return rc;
 	rc = mover_epoch_open(mover, err);
+	if (rc == 0 || mover->route.pairs == 0)
+		return rc;
 	/* a fabric that nobody has asked for need not be had */
-	return rc < 0 && mover->route.pairs > 0 && !mover->route.named ? mover_failover(mover, err) : rc;
+	if (!mover->route.named)
+		return mover_failover(mover, err);
+	if (mover_check(mover, NULL) == 0)
+		decant_error_prefix(err, "fabric %s", mover->route.ops->name);
+	return rc;
 }
 
 /* ---- epochs ---- */
@@ -467,6 +474,7 @@ static void begin_epoch(struct decant_mover *mover)
 	DECANT_AUTO_UNLOCK(&mover->lock);
 	mover->epoch++;
 	mover->opening = true;
+	mover->granted = mover->mapped = mover->map_failed = false;
 	decant_error_clear(&mover->lost);
 	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
 		granules_forget(&mover->granules[i]);
@@ -571,6 +579,13 @@ static struct decant_error why_lost(struct decant_mover *mover, const struct dec
 	return why;
 }
 
+/* Has it been seen to work? Both ends have registered memory, or neither was the one to fail at the first attempt. */
+static bool epoch_has_begun(struct decant_mover *mover)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	return mover->first_byte_ns != 0 || (mover->granted && (mover->mapped || !mover->map_failed));
+}
+
 /* Ends the lost epoch and opens the next. 0, MOVER_EPOCH_LOST if that one is lost already, or an error. */
 static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 {
@@ -587,7 +602,7 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 		return decant_error_set(err, why.code != 0 ? why.code : -EIO,
 					"the data channels broke %u times; the last time: %s", FAILOVERS_MAX,
 					why.msg);
-	rc = route_leave_rails(&mover->route, mover->first_byte_ns != 0, &why, err);
+	rc = route_leave_rails(&mover->route, epoch_has_begun(mover), &why, err);
 	if (rc < 0)
 		return rc;
 	log_warning(&mover->log, "%s data channels of epoch %llu are lost (%s): going on over %s", fabric,

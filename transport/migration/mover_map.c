@@ -43,8 +43,11 @@ static void map_work(void *opaque, void *address, uint64_t length)
 	if (rc == 0) {
 		granules->lkey[g] = lkey;
 		granules->mapped[g] = true;
-	} else if (mover->lost.code == 0) {
-		mover->lost = err;
+		mover->mapped = true;
+	} else {
+		mover->map_failed = true;
+		if (mover->lost.code == 0)
+			mover->lost = err;
 	}
 	pthread_cond_broadcast(&mover->changed);
 }

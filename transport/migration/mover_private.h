@@ -70,10 +70,10 @@ struct decant_mover {
 	struct granules granules[DECANT_REGIONS_MAX];
 	uint64_t acked_epoch, acked_round;
 	uint64_t fenced_epoch;
-	bool opening; /* OPEN is sent and not answered: LOST may be the answer */
-	struct decant_error
-		lost; /* why this epoch is lost, if the fabric has not seen it: a granule, or LOST; code 0: it is not */
-	struct decant_error failed; /* the peer said ERROR */
+	bool opening;                     /* OPEN is sent and not answered: LOST may be the answer */
+	bool granted, mapped, map_failed; /* in this epoch: a granule there; one here; one could not be here */
+	struct decant_error lost;         /* why this epoch is, if its fabric does not know; code 0: it is not */
+	struct decant_error failed;       /* the peer said ERROR */
 };
 
 /* mover_epoch.c */
