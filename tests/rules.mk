@@ -3,6 +3,7 @@
 #
 # Lists which the module.mk files below tests/ extend (docs/testing.md explains each):
 #   unit_tests, integration_tests   program names; <name>_srcs names the sources
+#   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
 #   script_tests                    paths of executable scripts
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone
@@ -21,13 +22,15 @@ $(if $($(1)_without),$(O)/tests/$(2)/$(1): PKG_LIBS = $$(call ask_pkg,--libs $(f
 endef
 $(foreach t,$(unit_tests),$(eval $(call test_program,$(t),unit)))
 $(foreach t,$(integration_tests),$(eval $(call test_program,$(t),integration)))
+$(foreach t,$(rdma_tests),$(eval $(call test_program,$(t),rdma)))
 $(foreach t,$(fuzz_targets),$(eval $(call test_program,$(t),fuzz)))
 
 unit_programs := $(addprefix $(O)/tests/unit/,$(unit_tests))
 integration_programs := $(addprefix $(O)/tests/integration/,$(integration_tests))
+rdma_programs := $(addprefix $(O)/tests/rdma/,$(rdma_tests))
 fuzz_programs := $(addprefix $(O)/tests/fuzz/,$(fuzz_targets))
 
-$(unit_programs) $(integration_programs):
+$(unit_programs) $(integration_programs) $(rdma_programs):
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(TEST_LIBS)
 $(fuzz_programs):
@@ -39,20 +42,23 @@ list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests
 	$(1),$(no_sanitize_tests)),no-sanitize) $(if $(filter $(1),$(no_tsan_tests)),no-tsan) $(if $(filter $(1),$(vm_tests)),vm)|$(3) $($(1)_args)
 list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
 	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
+	t,$(rdma_tests),$(call list_line,$(t),rdma,$(O)/tests/rdma/$(t))\n)$(foreach \
 	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
 	@printf '$(subst \n ,\n,$(list_text))' > $@
 
 .PHONY: tests
-tests: $(unit_programs) $(integration_programs) $(O)/tests/list ## build the test programs
+tests: $(unit_programs) $(integration_programs) $(rdma_programs) $(O)/tests/list ## build the test programs
 
 run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)'
-.PHONY: unit integration scripts
+.PHONY: unit integration scripts rdma
 unit: $(unit_programs) $(O)/tests/list ## run the unit tests
 	$(run_tests) --suite unit
 integration: all $(integration_programs) $(O)/tests/list ## run the integration tests
 	$(run_tests) --suite integration
+rdma: $(rdma_programs) $(O)/tests/list ## run the tests over RDMA, on a machine with a rail (else tests/vm/run --rdma -- make rdma)
+	$(run_tests) --suite rdma
 scripts: all $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
 	$(run_tests) --suite script
 

@@ -32,3 +32,9 @@ integration_tests += scenarios_rails
 scenarios_rails_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
 scenarios_rails_args := rdma rails
 scenarios_rails_timeout := 600
+
+# Everything over RDMA itself. A machine without a rail skips it; tests/vm/run --rdma has one.
+rdma_tests += scenarios_rdma
+scenarios_rdma_srcs := $(scenarios_srcs) tests/integration/breaker_rdma.c
+scenarios_rdma_args := rdma
+scenarios_rdma_timeout := 900

@@ -15,11 +15,14 @@
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RIG_SANITIZED 1
+#define RIG_SANITIZED true
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RIG_SANITIZED 1
+#define RIG_SANITIZED true
 #endif
+#endif
+#ifndef RIG_SANITIZED
+#define RIG_SANITIZED false
 #endif
 
 /* QEMU's TCG says in its model name what it is. */
@@ -38,16 +41,12 @@ static bool is_emulated(void)
 
 bool rig_is_slow(void)
 {
-#ifdef RIG_SANITIZED
-	return true;
-#else
 	static int slow = -1;
 
 	/* asked first by the thread of the test, before there are others */
 	if (slow < 0)
-		slow = is_emulated();
+		slow = RIG_SANITIZED || is_emulated();
 	return slow;
-#endif
 }
 
 bool rig_has_rails(const struct rig *rig)

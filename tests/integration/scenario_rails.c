@@ -133,7 +133,7 @@ void scenario_rdma_registration_fails_at_the_source(struct rig *rig)
 	/* so slowly that something has been sent before the last of them */
 	begin(rig);
 	breaker_slow_map(10);
-	breaker_arm(BREAKER_MAP, 5);
+	breaker_arm(BREAKER_MAP, 2);
 	rig_migrate(rig);
 
 	expect_went_on_over_tcp(rig, BREAKER_MAP, "memory at the source");
@@ -142,7 +142,7 @@ void scenario_rdma_registration_fails_at_the_source(struct rig *rig)
 void scenario_rdma_registration_fails_at_the_destination(struct rig *rig)
 {
 	begin(rig);
-	breaker_arm(BREAKER_EXPOSE, 3);
+	breaker_arm(BREAKER_EXPOSE, 2);
 	rig_migrate(rig);
 
 	expect_went_on_over_tcp(rig, BREAKER_EXPOSE, "memory at the destination");
