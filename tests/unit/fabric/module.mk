@@ -28,3 +28,14 @@ test_fabric_rdma_args := rdma
 test_fabric_rdma_without := $(fake_verbs_packages)
 unit_tests += test_choice
 test_choice_srcs := tests/unit/fabric/test_choice.c
+unit_tests += test_diagnose
+test_diagnose_srcs := \
+	$(fake_verbs_srcs) \
+	tests/support/false_root.c \
+	tests/unit/fabric/test_diagnose.c
+test_diagnose_without := $(fake_verbs_packages)
+unit_tests += test_rail
+test_rail_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/test_rail.c
+test_rail_without := $(fake_verbs_packages)
