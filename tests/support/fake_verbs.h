@@ -96,7 +96,7 @@ struct fake_failure {
 
 struct fake_plan {
 	struct fake_failure fail[FAKE_CALL_COUNT];
-	struct fake_failure fail_any; /* the nth call of any of them */
+	struct fake_failure fail_any; /* the nth call of any of them but DEREG_MR */
 
 	uint64_t break_at;               /* the n-th WRITE on the wire fails ... */
 	enum ibv_wc_status break_status; /* ... with this; 0: IBV_WC_RETRY_EXC_ERR */
@@ -104,6 +104,7 @@ struct fake_plan {
 	uint64_t disconnect_at;          /* at the n-th WRITE its connection is ended by the manager */
 	uint64_t remove_at;              /* at the n-th WRITE its device is removed */
 	uint64_t lose_completion;        /* the n-th completion of a successful send never reaches its queue */
+	bool lose_rest;                  /* and none after it does */
 	unsigned not_ready;              /* so many SENDs find no receive, posted or not */
 	bool silent;                     /* a connection request is never answered */
 	bool no_address, no_route;       /* resolving ends in an error event */

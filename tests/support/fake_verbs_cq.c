@@ -169,7 +169,10 @@ static bool is_lost(const struct fake_cqe *entry)
 {
 	if (entry->wc.status != IBV_WC_SUCCESS || entry->covers == 0)
 		return false;
-	return ++fake.plan_completions == fake.plan.lose_completion;
+	fake.plan_completions++;
+	return fake.plan.lose_completion != 0 &&
+	       (fake.plan_completions == fake.plan.lose_completion ||
+		(fake.plan.lose_rest && fake.plan_completions > fake.plan.lose_completion));
 }
 
 void fake_cq_push(struct fake_cq *cq, const struct fake_cqe *entry)

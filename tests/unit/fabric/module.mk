@@ -26,6 +26,13 @@ test_fabric_rdma_srcs := \
 	tests/unit/fabric/test_fabric.c
 test_fabric_rdma_args := rdma
 test_fabric_rdma_without := $(fake_verbs_packages)
+unit_tests += test_rdma_faults
+test_rdma_faults_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/rdma_rig.c \
+	tests/unit/fabric/test_rdma_faults.c
+test_rdma_faults_without := $(fake_verbs_packages)
 unit_tests += test_choice
 test_choice_srcs := tests/unit/fabric/test_choice.c
 unit_tests += test_diagnose
