@@ -3,6 +3,7 @@
 #include "support/false_root.h"
 
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static void must(int failed, const char *what)
 
 static const char *full(const struct false_root *root, const char *path, char text[PATH_MAX])
 {
-	snprintf(text, PATH_MAX, "%s%s", root->path, path);
+	must(snprintf(text, PATH_MAX, "%s%s", root->path, path) >= PATH_MAX, path);
 	return text;
 }
 
@@ -69,7 +70,7 @@ void false_root_file(const struct false_root *root, const char *path, const char
 
 void false_root_device(const struct false_root *root, const char *device, const char *bus, const char *state)
 {
-	char path[PATH_MAX], target[PATH_MAX], name[PATH_MAX];
+	char path[256], target[256], name[PATH_MAX];
 
 	snprintf(path, sizeof(path), "/sys/devices/%s/infiniband/%s/ports/1/state", bus, device);
 	false_root_file(root, path, state);

@@ -3,10 +3,8 @@
 #ifndef SUPPORT_FALSE_ROOT_H
 #define SUPPORT_FALSE_ROOT_H
 
-#include <limits.h>
-
 struct false_root {
-	char path[PATH_MAX / 2];
+	char path[512];
 };
 
 /* All end the test program where they fail. */

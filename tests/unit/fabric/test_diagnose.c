@@ -11,6 +11,7 @@
 #include "support/false_root.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
