@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """bench.py -- measures decant against what carries it: ratios from interleaved runs, goals beside them
 
-Each round takes every measure once, in an order that rotates, so that a point and its baseline stand next to each other in time
-and neither always goes first. Prints the table and writes results.json and details.json below BUILD/bench. Exits 1 if a
-line could not be measured; a goal that is missed is told in the table, and no failure.
+Each round takes every measure once, there in the order of their table and back in the next, so that a point and its baseline are
+neighbours in time and neither always goes first. What needs RDMA runs in a VM, where this program is started once more.
+Prints the table and writes results.json and details.json below BUILD/bench. Exits 1 if a line could not be measured; a goal that is
+missed is told in the table, and no failure.
 """
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -16,20 +18,23 @@ import time
 sys.dont_write_bytecode = True  # the source tree stays as it is
 
 import measures
+import places
 import report
 from report import Line
 
-# The table of scenarios. What its measures are stands in measures.py; where they are taken, in PLACES below.
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+# The table of scenarios; what its measures are stands in measures.py.
 LINES = [
+    Line("rdma_vs_ib_write_bw", "rdma", "ib_write_bw", 0.85),
     Line("tcp_vs_socket", "tcp", "socket", 0.85),
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.75),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.7),
 ]
 
 
-def rotated(names, by):
-    by %= len(names)
-    return names[by:] + names[:by]
+def names_of(lines):
+    return {name for line in lines for name in (line.point, line.baseline)}
 
 
 def take_rounds(table, names, setup, count, say):
@@ -37,12 +42,12 @@ def take_rounds(table, names, setup, count, say):
     rounds, failures = [], {}
     for number in range(count):
         rates = {}
-        for name in rotated(names, number):
+        for name in names if number % 2 == 0 else reversed(names):
             if name in failures:
                 continue
             try:
                 rates[name] = table[name](setup)
-            except (measures.Unmeasured, OSError, ValueError, KeyError) as why:
+            except (places.Unmeasured, OSError, ValueError, KeyError) as why:
                 failures[name] = str(why) or repr(why)
         rounds.append(rates)
         say(f"round {number + 1}/{count}: " + ", ".join(f"{name} {report.rate_text(rates[name])}" for name in names
@@ -50,12 +55,51 @@ def take_rounds(table, names, setup, count, say):
     return rounds, failures
 
 
+def measure(table, lines, setup, count):
+    """Rounds, failures and details of what @lines need of @table."""
+    names = [name for name in table if name in names_of(lines)]
+    rounds, failures = take_rounds(table, names, setup, count, lambda text: print(text, flush=True))
+    return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine()}
+
+
+# ---- in a VM ----
+
+def in_vm(lines, chosen):
+    """The same, found by this program in a VM over soft-RoCE."""
+    folder = os.path.abspath(os.path.join(chosen.build, "bench"))
+    found = os.path.join(folder, "vm.json")
+    os.makedirs(folder, exist_ok=True)
+    if os.path.exists(found):
+        os.unlink(found)
+    words = [os.path.join(HERE, "vm.sh"), chosen.build, folder, "--found", found, "--runs", str(chosen.vm_runs), "--memory", chosen.vm_memory,
+             "--page-size", chosen.page_size]
+    status = subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode
+    if os.path.exists(found):
+        with open(found, encoding="utf-8") as text:
+            return json.load(text)
+    reason = f"the VM ended with {status} and brought nothing back"
+    return {"rounds": [], "failures": {name: reason for name in names_of(lines)}, "details": []}
+
+
+def run_inside(chosen):
+    """In the VM; with --agent there is another, which serves."""
+    setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, host=chosen.host,
+                           device=chosen.device, seconds=600)
+    if chosen.agent:
+        setup.receiver = places.There((chosen.host, chosen.agent))
+    report.save(chosen.found, measure(measures.RDMA, [line for line in LINES if line.point in measures.RDMA], setup, chosen.runs))
+    setup.receiver.close()
+
+
+# ---- what a figure depends on besides the program ----
+
 def first_line(words):
     try:
         out = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
     except OSError:
         return "not installed"
-    return (out.stdout or out.stderr).strip().splitlines()[0] if (out.stdout or out.stderr).strip() else "?"
+    said = (out.stdout or out.stderr).strip()
+    return said.splitlines()[0] if said else "?"
 
 
 def read_first(path, prefix=""):
@@ -67,7 +111,6 @@ def read_first(path, prefix=""):
 
 
 def machine():
-    """What a figure depends on besides the program."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "kernel": platform.release(),
@@ -79,48 +122,80 @@ def machine():
         "tcp_congestion_control": read_first("/proc/sys/net/ipv4/tcp_congestion_control"),
         "load": os.getloadavg()[0],
         "iperf3": first_line(["iperf3", "--version"]),
+        "ib_write_bw": first_line(["ib_write_bw", "--version"]),
     }
 
 
-def wanted_lines(only):
+# ---- the command ----
+
+def driver_of(chosen):
+    return os.path.join(chosen.build, "perf", "decant-point")
+
+
+def wanted_lines(only, native):
     known = [line.name for line in LINES]
     unknown = [name for name in only if name not in known]
     if unknown:
         sys.exit(f"bench.py: there is no line {unknown[0]}; there are {', '.join(known)}")
-    return [line for line in LINES if not only or line.name in only]
+    return [line for line in LINES if (not only or line.name in only) and not (native and line.point in measures.RDMA)]
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this line of the table; repeatable")
-    parser.add_argument("--native", action="store_true", help="leave out what needs VMs")
+    parser.add_argument("--native", action="store_true", help="leave out what needs a VM")
     parser.add_argument("--runs", type=int, default=10, help="rounds (10)")
     parser.add_argument("--memory", default="1G", help="of the guest (1G)")
     parser.add_argument("--page-size", default="4K", help="behind it: 4K, 2M or 1G (4K)")
     parser.add_argument("--streams", type=int, default=2, help="connections of tcp and of its baseline (2)")
+    parser.add_argument("--vm-runs", type=int, default=5, help="rounds in the VM (5)")
+    parser.add_argument("--vm-memory", default="128M", help="of the guest there (128M)")
+    inside = parser.add_argument_group("for perf/vm.sh")
+    inside.add_argument("--found", help="measure over RDMA, and write what was found to this file")
+    inside.add_argument("--host", default="127.0.0.1", help="the receiving end's address")
+    inside.add_argument("--device", default="", help="the RDMA device of both ends")
+    inside.add_argument("--agent", type=int, default=0, help="port of the server at --host that starts the receiving ends")
+    inside.add_argument("--serve", type=int, default=0, metavar="PORT", help="be that server")
     chosen = parser.parse_args()
-    if chosen.runs < 1:
-        parser.error("--runs: at least 1")
+    if chosen.runs < 1 or chosen.vm_runs < 1:
+        parser.error("at least 1 run")
     return chosen
+
+
+def bench(chosen):
+    lines = wanted_lines(chosen.only, chosen.native)
+    native = [line for line in lines if line.point in measures.NATIVE]
+    over_rdma = [line for line in lines if line.point in measures.RDMA]
+    print("All memory is populated beforehand, at both ends and for the bare limits too.", flush=True)
+    found = {}
+    if native:
+        setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size,
+                               streams=chosen.streams)
+        print(f"Here: a quiet guest of {setup.memory} behind {setup.page_size} pages", flush=True)
+        found["native"] = measure(measures.NATIVE, native, setup, chosen.runs)
+    if over_rdma:
+        print(f"In a VM, over soft-RoCE to itself: one of {chosen.vm_memory}", flush=True)
+        found["vm"] = in_vm(over_rdma, chosen)
+    outcomes = []
+    for line in lines:
+        where = found["native" if line in native else "vm"]
+        outcomes.append(report.evaluate(line, where["rounds"], where["failures"]))
+    folder = os.path.join(chosen.build, "bench")
+    report.save(os.path.join(folder, "results.json"), report.as_results(outcomes))
+    report.save(os.path.join(folder, "details.json"), found)
+    print("\n" + report.table(outcomes))
+    return 1 if any(outcome.reason for outcome in outcomes) else 0
 
 
 def main():
     chosen = parse()
-    setup = measures.Setup(driver=os.path.join(chosen.build, "perf", "decant-point"), memory=chosen.memory,
-                           page_size=chosen.page_size, streams=chosen.streams)
-    lines = wanted_lines(chosen.only)
-    names = list(dict.fromkeys(name for line in lines for name in (line.point, line.baseline)))
-    print(f"A quiet guest of {setup.memory} behind {setup.page_size} pages, populated beforehand at both ends, as is the memory of the"
-          f" bare limits; {chosen.runs} rounds.", flush=True)
-    rounds, failures = take_rounds(measures.NATIVE, names, setup, chosen.runs, lambda text: print(text, flush=True))
-    outcomes = [report.evaluate(line, rounds, failures) for line in lines]
-    folder = os.path.join(chosen.build, "bench")
-    report.save(os.path.join(folder, "results.json"), report.as_results(outcomes))
-    report.save(os.path.join(folder, "details.json"),
-                {"machine": machine(), "rounds": rounds, "failures": failures, "measures": setup.details})
-    print("\n" + report.table(outcomes))
-    sys.exit(any(outcome.reason for outcome in outcomes))
+    if chosen.serve:
+        places.serve((chosen.host, chosen.serve))
+    elif chosen.found:
+        run_inside(chosen)
+    else:
+        sys.exit(bench(chosen))
 
 
 if __name__ == "__main__":

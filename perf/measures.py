@@ -8,14 +8,11 @@ import dataclasses
 import json
 import shutil
 import socket
-import subprocess
 import threading
 
+from places import Here, Unmeasured, words_text
+
 DEPS = "run tools/deps.sh bench"
-
-
-class Unmeasured(Exception):
-    """Why there is no figure."""
 
 
 @dataclasses.dataclass
@@ -25,7 +22,9 @@ class Setup:
     memory: str = "1G"
     page_size: str = "4K"
     streams: int = 2  # of tcp and of its baseline
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # the receiving end's address
+    receiver: object = dataclasses.field(default_factory=Here)  # and its place
+    device: str = ""  # RDMA device of both ends
     seconds: float = 120.0  # for one measure
     details: list = dataclasses.field(default_factory=list)
 
@@ -42,36 +41,21 @@ def free_port(host):
 
 
 @contextlib.contextmanager
-def started(words, seconds):
+def started(words, seconds, place=Here()):
     """A process that does not outlive the block, nor @seconds."""
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = place.start(words)
     killer = threading.Timer(seconds, process.kill)
     killer.start()
     try:
         yield process
     finally:
         killer.cancel()
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def words_text(words):
-    return " ".join(words)
-
-
-def finish(process, words):
-    """Its stdout, once it has ended well."""
-    out, err = process.communicate()
-    if process.returncode != 0:
-        said = (err.strip() or out.strip() or "it said nothing").splitlines()[-1]
-        raise Unmeasured(f"`{words_text(words)}` ended with {process.returncode}: {said}")
-    return out
+        process.close()
 
 
 def run(words, seconds):
     with started(words, seconds) as process:
-        return finish(process, words)
+        return process.finish()
 
 
 # ---- the driver ----
@@ -94,16 +78,16 @@ def in_one_process(setup, point, *more):
 
 
 def in_two_processes(setup, point, *more):
-    more = [*options(setup), "--streams", str(setup.streams), *more]
+    more = [*options(setup), *more]
     receive = [setup.driver, point, "receive", "--address", f"{setup.host}:0", *more]
-    with started(receive, setup.seconds) as receiver:
-        said = receiver.stdout.readline().split()
+    with started(receive, setup.seconds, setup.receiver) as receiver:
+        said = receiver.line().split()
         if len(said) != 2 or said[0] != "listening":
-            finish(receiver, receive)
+            receiver.finish()
             raise Unmeasured(f"`{words_text(receive)}` did not say where it listens")
         send = [setup.driver, point, "send", "--address", f"{setup.host}:{said[1]}", *more]
         out = run(send, setup.seconds)
-        finish(receiver, receive)  # it compares what has landed
+        receiver.finish()  # it compares what has landed
     return rate_of(setup, send, out)
 
 
@@ -116,11 +100,15 @@ def memcpy(setup):
 
 
 def tcp(setup):
-    return in_two_processes(setup, "fabric", "--fabric", "tcp")
+    return in_two_processes(setup, "fabric", "--fabric", "tcp", "--streams", str(setup.streams))
 
 
 def bare_socket(setup):
-    return in_two_processes(setup, "socket")
+    return in_two_processes(setup, "socket", "--streams", str(setup.streams))
+
+
+def rdma(setup):
+    return in_two_processes(setup, "fabric", "--fabric", "rdma")
 
 
 # ---- iperf3 ----
@@ -130,10 +118,10 @@ IPERF3_SECONDS = 2
 
 def await_line(process, words, text):
     """Reads its stdout up to a line with @text."""
-    for line in process.stdout:
+    while (line := process.line()) != "":
         if text in line:
             return
-    finish(process, words)
+    process.finish()
     raise Unmeasured(f"`{words_text(words)}` never said \"{text}\"")
 
 
@@ -152,10 +140,52 @@ def iperf3(setup):
     return received["bits_per_second"] / 8
 
 
+# ---- perftest ----
+
+IB_MESSAGE = 64 << 10  # its default
+
+
+def ib_write_bw(setup):
+    """As many bytes as the guest has, by messages of perftest's own size."""
+    need("ib_write_bw")
+    count = max(5, size_of(setup.memory) // IB_MESSAGE)
+    # stdbuf: the server's first line is needed at once
+    words = ["stdbuf", "-oL", "ib_write_bw", "--ib-dev", setup.device, "--size", str(IB_MESSAGE), "--iters", str(count), "--CPU-freq"]
+    with started(words, setup.seconds, setup.receiver) as server:
+        await_line(server, words, "Waiting for client")
+        client = [*words, setup.host]
+        out = run(client, setup.seconds)
+        server.finish()
+    rate = average_of(out)
+    setup.details.append({"command": words_text(client), "bytes": count * IB_MESSAGE, "rate": rate})
+    return rate
+
+
+def average_of(out):
+    """The average, MiB/s, from the row under perftest's head line."""
+    lines = [line.split() for line in out.splitlines()]
+    for head, row in zip(lines, lines[1:]):
+        if head[:1] == ["#bytes"] and len(row) >= 4:
+            return float(row[3]) * (1 << 20)
+    raise Unmeasured("ib_write_bw printed no row of figures")
+
+
+def size_of(text):
+    """Bytes of "1G"; the driver checks it too."""
+    units = {"K": 10, "M": 20, "G": 30}
+    return int(text[:-1]) << units[text[-1]] if text[-1] in units else int(text)
+
+
+# In the order in which a round takes them there, and the next one back: so a point and its baseline are always neighbours.
 NATIVE = {
-    "tcp": tcp,
     "socket": bare_socket,
+    "tcp": tcp,
     "iperf3": iperf3,
-    "loop": loop,
     "memcpy": memcpy,
+    "loop": loop,
+}
+
+RDMA = {
+    "rdma": rdma,
+    "ib_write_bw": ib_write_bw,
 }

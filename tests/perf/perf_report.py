@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """perf_report.py -- the harness's reporter and runner: what a figure is, and that nothing that is missing goes unsaid; TAP"""
+import contextlib
 import json
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 sys.dont_write_bytecode = True
@@ -15,6 +17,7 @@ sys.path.insert(0, os.path.join(ROOT, "perf"))
 
 import bench
 import measures
+import places
 import report
 
 LINE = report.Line("a_vs_b", "a", "b", 0.8)
@@ -103,7 +106,7 @@ def test_save__replaces_the_file_as_a_whole():
     equal(os.listdir(os.path.dirname(path)), ["results.json"])
 
 
-def test_rounds__rotate_and_go_on_without_what_has_failed():
+def test_rounds__go_there_and_back_and_on_without_what_has_failed():
     order = []
 
     def good(name):
@@ -111,7 +114,7 @@ def test_rounds__rotate_and_go_on_without_what_has_failed():
 
     def bad(setup):
         order.append("bad")
-        raise measures.Unmeasured("no such tool")
+        raise places.Unmeasured("no such tool")
 
     found, failures = bench.take_rounds({"x": good("x"), "bad": bad, "y": good("y")}, ["x", "bad", "y"], None, 2, lambda _: None)
 
@@ -123,7 +126,7 @@ def test_rounds__rotate_and_go_on_without_what_has_failed():
 def unmeasured(measure, setup):
     try:
         measure(setup)
-    except measures.Unmeasured as why:
+    except places.Unmeasured as why:
         return str(why)
     raise AssertionError("it was measured")
 
@@ -170,6 +173,64 @@ def test_measure__that_hangs_is_ended():
     driver = program("hangs", "exec sleep 600")
 
     assert "ended with -9" in unmeasured(measures.memcpy, measures.Setup(driver=driver, seconds=0.3))
+
+
+PERFTEST = """ #bytes     #iterations    BW peak[MB/sec]    BW average[MB/sec]   MsgRate[Mpps]
+ 65536      1024             0.00               44.44              0.000711
+---
+"""
+
+
+def test_perftest__average_is_in_mebibytes():
+    equal(measures.average_of(PERFTEST), 44.44 * (1 << 20))
+
+
+def test_perftest__without_figures_is_no_figure():
+    try:
+        measures.average_of("Unable to find the device")
+    except places.Unmeasured:
+        return
+    raise AssertionError("taken for a figure")
+
+
+@contextlib.contextmanager
+def other_host():
+    port = measures.free_port("127.0.0.1")
+    server = subprocess.Popen([sys.executable, os.path.join(ROOT, "perf", "bench.py"), "--serve", str(port)])
+    there = places.There(("127.0.0.1", port))
+    try:
+        yield there
+    finally:
+        there.close()
+        equal(server.wait(timeout=30), 0)
+
+
+def test_place__another_host_runs_what_it_is_told():
+    with other_host() as there:
+        with measures.started(["sh", "-c", "echo one; echo two"], 30, there) as process:
+            equal(process.line(), "one\n")
+            equal(process.finish(), "two\n")
+
+
+def test_place__another_host_tells_of_a_failure():
+    with other_host() as there:
+        with measures.started(["sh", "-c", "echo no memory >&2; exit 3"], 30, there) as process:
+            try:
+                process.finish()
+            except places.Unmeasured as why:
+                assert "ended with 3: no memory" in str(why), why
+                return
+    raise AssertionError("a failure was taken for success")
+
+
+def test_place__another_host_ends_what_is_left():
+    mark = os.path.join(SCRATCH, "mark")
+    with other_host() as there:
+        with measures.started(["sh", "-c", f"echo ready; sleep 1; touch {mark}"], 30, there) as process:
+            equal(process.line(), "ready\n")
+    time.sleep(1.5)
+
+    assert not os.path.exists(mark)
 
 
 def test_bench__exits_1_and_shows_the_line_when_a_measure_fails():
