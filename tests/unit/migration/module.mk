@@ -23,4 +23,12 @@ test_fate_srcs := tests/unit/migration/test_fate.c
 unit_tests += test_peer
 test_peer_srcs := tests/unit/migration/test_peer.c
 unit_tests += test_incoming
-test_incoming_srcs := tests/unit/migration/test_incoming.c
+test_incoming_srcs := \
+	tests/integration/breaker.c \
+	tests/integration/breaker_tcp.c \
+	tests/unit/migration/test_incoming.c
+unit_tests += test_route
+test_route_srcs := \
+	tests/integration/breaker.c \
+	tests/integration/breaker_tcp.c \
+	tests/unit/migration/test_route.c

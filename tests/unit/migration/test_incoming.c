@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* test_incoming.c -- what a destination does with a source that breaks the rules */
+#include "integration/breaker.h"
 #include "migration/host.h"
 #include "migration/incoming.h"
 #include "migration/peer.h"
@@ -102,13 +103,54 @@ static void say_regions_and_shape(struct ends *ends)
 	say(ends, WIRE_SHAPE, bytes, wire_chunk_encode(&shape, bytes, sizeof(bytes)), NULL, 0);
 }
 
-static void say_open(struct ends *ends, uint64_t epoch, const char *fabric)
+static void say_open_rails(struct ends *ends, uint64_t epoch, const char *fabric, uint32_t rails, uint32_t rail)
 {
-	struct wire_open message = { .epoch = epoch, .channels = 1 };
+	struct wire_open message = { .epoch = epoch, .channels = 1, .rails = rails, .rail = { rail } };
 	uint8_t bytes[64];
 
 	snprintf(message.fabric, sizeof(message.fabric), "%s", fabric);
 	say(ends, WIRE_OPEN, bytes, wire_open_encode(&message, bytes, sizeof(bytes)), NULL, 0);
+}
+
+static void say_open(struct ends *ends, uint64_t epoch, const char *fabric)
+{
+	say_open_rails(ends, epoch, fabric, 0, 0);
+}
+
+static void say_fence(struct ends *ends, uint64_t epoch)
+{
+	const struct wire_fence message = { .epoch = epoch };
+	uint8_t bytes[64];
+
+	say(ends, WIRE_FENCE, bytes, wire_fence_encode(&message, bytes, sizeof(bytes)), NULL, 0);
+}
+
+/* The next message that the source gets is of @type. */
+static void expect_said(struct ends *ends, uint16_t type, struct peer_message *message)
+{
+	assert_int_equal(peer_receive(ends->source, clock_deadline_ns(PATIENCE_NS), message, NULL), 0);
+	assert_string_equal(wire_strtype(message->type), wire_strtype(type));
+}
+
+static void expect_said_only(struct ends *ends, uint16_t type)
+{
+	struct peer_message message;
+
+	expect_said(ends, type, &message);
+	peer_message_free(&message);
+}
+
+static void expect_lost(struct ends *ends, uint64_t epoch, int code, const char *word)
+{
+	struct peer_message message;
+	struct wire_lost lost;
+
+	expect_said(ends, WIRE_LOST, &message);
+	assert_int_equal(wire_lost_decode(&lost, message.payload, message.length, NULL), 0);
+	peer_message_free(&message);
+	assert_int_equal(lost.epoch, epoch);
+	assert_int_equal(lost.code, code);
+	assert_non_null(strstr(lost.text, word));
 }
 
 static void say_register(struct ends *ends, uint64_t epoch)
@@ -226,6 +268,117 @@ static void test_incoming_prepare__register_too_early_is_refused(void **state)
 	close_ends(&ends);
 }
 
+static void prepare(struct ends *ends)
+{
+	breaker_reset();
+	open_ends(ends, host_features());
+	say_regions_and_shape(ends);
+	assert_int_equal(incoming_prepare(ends->incoming, NULL), 0);
+	expect_said_only(ends, WIRE_WELCOME);
+	expect_said_only(ends, WIRE_PREPARED);
+}
+
+/* Nothing is the caller's: it ends with its patience, having done what it was told to. */
+static void serve_for_a_while(struct ends *ends)
+{
+	struct peer_message message;
+
+	assert_int_equal(incoming_next(ends->incoming, clock_deadline_ns(200 * NSEC_PER_MSEC), &message, NULL),
+			 -ETIMEDOUT);
+}
+
+static void test_incoming_next__rails_that_do_not_fit_are_refused(void **state)
+{
+	static const struct {
+		const char *fabric;
+		uint32_t rails, rail;
+		const char *says;
+	} cases[] = {
+		{ "rdma", 1, 1, "rail 1" },
+		{ "rdma", 0, 0, "0 rails" },
+		{ "tcp", 1, 0, "1 rails" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct decant_error err = DECANT_ERROR_INIT;
+		struct peer_message message;
+		struct ends ends;
+
+		prepare(&ends);
+		say_open_rails(&ends, 1, cases[i].fabric, cases[i].rails, cases[i].rail);
+		assert_int_equal(next(&ends, &message, &err), -EPROTO);
+		assert_non_null(strstr(err.msg, cases[i].says));
+		close_ends(&ends);
+	}
+}
+
+static void test_incoming_next__a_sink_that_cannot_open_is_told_and_survived(void **state)
+{
+	struct ends ends;
+
+	(void)state;
+	prepare(&ends);
+	breaker_arm(BREAKER_OPEN, 0);
+	say_open_rails(&ends, 1, "rdma", 1, 0);
+	serve_for_a_while(&ends);
+	expect_lost(&ends, 1, EADDRNOTAVAIL, "nobody listen");
+	say_fence(&ends, 1);
+	say_open(&ends, 2, "tcp");
+	serve_for_a_while(&ends);
+
+	expect_said_only(&ends, WIRE_FENCED);
+	expect_said_only(&ends, WIRE_OPENED);
+	close_ends(&ends);
+}
+
+static void test_incoming_next__a_granule_that_cannot_be_exposed_is_told_and_survived(void **state)
+{
+	struct breaker_counts counts;
+	struct ends ends;
+
+	(void)state;
+	prepare(&ends);
+	breaker_arm(BREAKER_EXPOSE, 0);
+	say_open_rails(&ends, 1, "rdma", 1, 0);
+	serve_for_a_while(&ends);
+	expect_said_only(&ends, WIRE_OPENED);
+	say_register(&ends, 1);
+	expect_lost(&ends, 1, ENOMEM, "no more memory at the destination");
+	say_fence(&ends, 1);
+	say_open(&ends, 2, "tcp");
+	serve_for_a_while(&ends);
+	expect_said_only(&ends, WIRE_FENCED);
+	expect_said_only(&ends, WIRE_OPENED);
+	say_register(&ends, 2);
+	expect_said_only(&ends, WIRE_GRANT);
+	close_ends(&ends);
+	breaker_counts(&counts);
+	assert_int_equal(counts.sinks, 0);
+}
+
+/* A fenced sink keeps its registrations until they are out of the way; a second one drives it out. */
+static void test_incoming_release__closes_what_was_fenced(void **state)
+{
+	struct breaker_counts counts;
+	struct ends ends;
+
+	(void)state;
+	prepare(&ends);
+	for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+		say_open_rails(&ends, epoch, "rdma", 1, 0);
+		say_fence(&ends, epoch);
+	}
+	serve_for_a_while(&ends);
+	breaker_counts(&counts);
+	assert_int_equal(counts.sinks, 1);
+
+	decant_memory_free(incoming_take_memory(ends.incoming));
+	breaker_counts(&counts);
+	assert_int_equal(counts.sinks, 0);
+	close_ends(&ends);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +386,10 @@ int main(void)
 		cmocka_unit_test(test_incoming_next__nothing_lands_once_the_memory_is_taken),
 		cmocka_unit_test(test_incoming_next__a_second_open_is_refused),
 		cmocka_unit_test(test_incoming_next__a_fabric_not_in_both_features_is_refused),
+		cmocka_unit_test(test_incoming_next__rails_that_do_not_fit_are_refused),
+		cmocka_unit_test(test_incoming_next__a_sink_that_cannot_open_is_told_and_survived),
+		cmocka_unit_test(test_incoming_next__a_granule_that_cannot_be_exposed_is_told_and_survived),
+		cmocka_unit_test(test_incoming_release__closes_what_was_fenced),
 		cmocka_unit_test(test_incoming_prepare__register_too_early_is_refused),
 	};
 

@@ -165,6 +165,27 @@ static void test_populate_submit__jobs_in_order(void **state)
 	assert_string_equal(seen.order, "aabcc");
 }
 
+static void work(void *opaque, void *address, uint64_t length)
+{
+	note(opaque, (uint64_t)((char *)address - base), length, 0);
+}
+
+static void test_populate_submit_work__touches_nothing(void **state)
+{
+	(void)state;
+	struct populate *populate;
+
+	assert_int_equal(populate_new(2, &populate, NULL), 0);
+	assert_int_equal(populate_submit_work(populate, base + GRANULE, 2 * GRANULE, GRANULE, -1, work, NULL), 0);
+	wait_for_calls(2);
+	populate_free(populate);
+
+	assert_int_equal(seen.per_granule[1], 1);
+	assert_int_equal(seen.per_granule[2], 1);
+	assert_int_equal(seen.bytes, 2 * GRANULE);
+	assert_int_equal(decant_memory_allocated(memory), 0);
+}
+
 static void test_populate_submit__bad_shapes(void **state)
 {
 	(void)state;
@@ -285,6 +306,7 @@ int main(void)
 		with_memory(test_populate_submit__last_granule_is_shorter),
 		with_memory(test_populate_submit__keeps_what_is_there),
 		with_memory(test_populate_submit__jobs_in_order),
+		with_memory(test_populate_submit_work__touches_nothing),
 		with_memory(test_populate_submit__bad_shapes),
 		with_memory(test_populate_submit__memory_that_is_not_there),
 		with_memory(test_populate_submit__what_would_be_sigbus),
