@@ -38,3 +38,10 @@ rdma_tests += scenarios_rdma
 scenarios_rdma_srcs := $(scenarios_srcs) tests/integration/breaker_rdma.c
 scenarios_rdma_args := rdma
 scenarios_rdma_timeout := 900
+
+# The same over a device in the process, so that all of it runs here, and under the sanitizers.
+integration_tests += scenarios_fake
+scenarios_fake_srcs := $(scenarios_rdma_srcs) $(fake_verbs_srcs)
+scenarios_fake_args := rdma
+scenarios_fake_without := $(fake_verbs_packages)
+scenarios_fake_timeout := 600

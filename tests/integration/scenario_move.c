@@ -20,8 +20,12 @@ void scenario_quiet(struct rig *rig)
 	rig->config.writers = 0;
 	move(rig);
 
-	assert_int_equal(rig->stats.data_bytes, (HOLE_FIRST - WSS_PAGES) * PAGE);
-	assert_int_equal(rig->stats.sent_bytes, rig->stats.data_bytes);
+	/* to register a granule fills its holes, with zeros that are not sent */
+	if (rig_has_rails(rig))
+		assert_in_range(rig->stats.data_bytes, (HOLE_FIRST - WSS_PAGES) * PAGE, HOLE_FIRST * PAGE);
+	else
+		assert_int_equal(rig->stats.data_bytes, (HOLE_FIRST - WSS_PAGES) * PAGE);
+	assert_int_equal(rig->stats.sent_bytes, (HOLE_FIRST - WSS_PAGES) * PAGE);
 	assert_int_equal(rig->stats.failovers, 0);
 	assert_true(rig->stats.channels >= 1);
 	assert_true(rig->stats.writes >= 1);
@@ -29,7 +33,29 @@ void scenario_quiet(struct rig *rig)
 	assert_int_equal(rig->stats.pages_sent, rig->stats.sent_bytes / PAGE);
 }
 
-/* As fast as it can, in a working set that can be sent within the downtime. */
+/* The hole behind the working set shares a granule with it: data when it has been registered, and zeros, which are not sent. */
+static uint64_t brought_into_being(const struct rig *rig)
+{
+	return rig_has_rails(rig) ? (WSS_PAGES - rig->config.wss_pages) * PAGE : 0;
+}
+
+/* On a busy host the writer may not have had a CPU since pass 1 looked at its pages: it gets one now. */
+static void let_it_write(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	const uint64_t before = synthetic_work(vmm);
+
+	(void)opaque;
+	if (event != SYNTHETIC_FETCH || nth != 1)
+		return;
+	/* the one that it may be at was begun before */
+	for (int i = 0; i < 20000 && synthetic_work(vmm) < before + 2; i++)
+		usleep(1000);
+}
+
+/*
+ * As fast as it can, in a working set that can be sent within the downtime. Generous: the forecast adds what saving and loading took
+ * in the rehearsal, and a host that was busy just then made that long for the whole migration.
+ */
 static void move_hot(struct rig *rig, enum synthetic_dirty dirty, bool all_set)
 {
 	rig->config.dirty = dirty;
@@ -37,11 +63,17 @@ static void move_hot(struct rig *rig, enum synthetic_dirty dirty, bool all_set)
 	rig->config.rate = 0;
 	rig->config.wss_pages = WSS_PAGES / 4;
 	rig->opts.verify = true;
-	move(rig);
+	rig->opts.max_downtime_ns = 5000 * MS;
+	rig_boot(rig);
+	synthetic_set_hook(rig->source, let_it_write, NULL);
+	rig_listen(rig);
+	rig_migrate(rig);
+	rig_expect_moved(rig);
 
 	assert_int_equal(rig->stats.verified, 1);
 	assert_true(rig->stats.passes >= 2);
-	assert_true(rig->stats.sent_bytes > rig->stats.data_bytes);
+	/* what had data once, and what the writer wrote meanwhile once more */
+	assert_true(rig->stats.pages_sent > rig->stats.data_bytes / PAGE - rig->stats.pages_skipped);
 }
 
 void scenario_hot_ring(struct rig *rig)
