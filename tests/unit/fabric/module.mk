@@ -33,6 +33,20 @@ test_rdma_faults_srcs := \
 	tests/unit/fabric/rdma_rig.c \
 	tests/unit/fabric/test_rdma_faults.c
 test_rdma_faults_without := $(fake_verbs_packages)
+unit_tests += test_rdma_limits
+test_rdma_limits_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/rdma_rig.c \
+	tests/unit/fabric/test_rdma_limits.c
+test_rdma_limits_without := $(fake_verbs_packages)
+unit_tests += test_rdma_strangers
+test_rdma_strangers_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/rdma_rig.c \
+	tests/unit/fabric/test_rdma_strangers.c
+test_rdma_strangers_without := $(fake_verbs_packages)
 unit_tests += test_choice
 test_choice_srcs := tests/unit/fabric/test_choice.c
 unit_tests += test_diagnose
