@@ -33,12 +33,6 @@ void scenario_quiet(struct rig *rig)
 	assert_int_equal(rig->stats.pages_sent, rig->stats.sent_bytes / PAGE);
 }
 
-/* The hole behind the working set shares a granule with it: data when it has been registered, and zeros, which are not sent. */
-static uint64_t brought_into_being(const struct rig *rig)
-{
-	return rig_has_rails(rig) ? (WSS_PAGES - rig->config.wss_pages) * PAGE : 0;
-}
-
 /* On a busy host the writer may not have had a CPU since pass 1 looked at its pages: it gets one now. */
 static void let_it_write(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
 {
