@@ -136,6 +136,16 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
  */
 int decant_migration_run(struct decant_migration *migration, struct decant_error *err);
 
+/*
+ * decant_migration_punched() -- pages of @region have been given back to the kernel: [@offset, @offset + @length), bytes
+ *
+ * A VMM that punches its memory (balloon, free-page reporting, MADV_REMOVE) calls it after that and before it marks the pages
+ * dirty, as it must: with RDMA the NIC holds the pages that were there, and the granule has to be registered anew. Any thread, any
+ * time, also from the VMM's callbacks; does not block.
+ */
+void decant_migration_punched(struct decant_migration *migration, uint32_t region, uint64_t offset,
+			      uint64_t length);
+
 /* decant_migration_cancel() -- end it if GO has not been sent; any thread, any time, returns at once. Too late is no error. */
 void decant_migration_cancel(struct decant_migration *migration);
 

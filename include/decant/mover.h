@@ -82,6 +82,14 @@ int decant_mover_barrier(struct decant_mover *mover, struct decant_error *err);
  */
 int decant_mover_message(struct decant_mover *mover, const void *data, size_t length, struct decant_error *err);
 
+/*
+ * decant_mover_punched() -- pages of region @index have been given back to the kernel: [@offset, @offset + @length)
+ *
+ * After MADV_REMOVE or FALLOC_FL_PUNCH_HOLE on memory of a mover that is connected, and before the pages are pushed again: a
+ * fabric that has registered the memory would go on reading the pages that were there. Any thread; does not block.
+ */
+void decant_mover_punched(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length);
+
 /* decant_mover_cancel() -- make the blocking calls return -ECANCELED; any thread */
 void decant_mover_cancel(struct decant_mover *mover);
 

@@ -140,20 +140,25 @@ void scenario_page_becomes_zero(struct rig *rig)
 	rig_expect_moved(rig);
 }
 
+static void punch_pages(struct rig *rig, uint64_t first, uint64_t pages)
+{
+	synthetic_punch(rig->source, 0, first, pages);
+	decant_migration_punched(rig->migration, 0, first * PAGE, pages * PAGE);
+}
+
 static void punch(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
 {
-	(void)opaque;
 	if (is_early_fetch(vmm, event, nth))
-		synthetic_punch(vmm, 0, nth * 40, 30);
+		punch_pages(opaque, nth * 40, 30);
 	if (event == SYNTHETIC_SAVE)
-		synthetic_punch(vmm, 0, 500, 2);
+		punch_pages(opaque, 500, 2);
 }
 
 void scenario_page_is_punched(struct rig *rig)
 {
 	rig->opts.verify = true;
 	rig_boot(rig);
-	synthetic_set_hook(rig->source, punch, NULL);
+	synthetic_set_hook(rig->source, punch, rig);
 	rig_listen(rig);
 	rig_migrate(rig);
 	rig_expect_moved(rig);

@@ -21,9 +21,12 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 	granules->rkey = calloc(granules->count, sizeof(*granules->rkey));
 	granules->lkey = calloc(granules->count, sizeof(*granules->lkey));
 	granules->mapped = calloc(granules->count, sizeof(*granules->mapped));
+	granules->mapping = calloc(granules->count, sizeof(*granules->mapping));
+	granules->stale = calloc(granules->count, sizeof(*granules->stale));
 	granules->unacked = bitmap_new(granules->pages);
 	if (granules->state != NULL && granules->rkey != NULL && granules->lkey != NULL &&
-	    granules->mapped != NULL && granules->unacked != NULL)
+	    granules->mapped != NULL && granules->mapping != NULL && granules->stale != NULL &&
+	    granules->unacked != NULL)
 		return 0;
 	granules_destroy(granules);
 	return decant_error_set(err, -ENOMEM, "region %s: no memory for its table of granules", region->name);
@@ -33,13 +36,19 @@ void granules_forget(struct granules *granules)
 {
 	memset(granules->state, GRANULE_NONE, granules->count);
 	memset(granules->mapped, 0, granules->count * sizeof(*granules->mapped));
+	memset(granules->mapping, 0, granules->count * sizeof(*granules->mapping));
+	memset(granules->stale, 0, granules->count * sizeof(*granules->stale));
+}
+
+bool granules_writable(const struct granules *granules, uint64_t g)
+{
+	return granules->state[g] == GRANULE_GRANTED && granules->mapped[g] && !granules->stale[g];
 }
 
 bool granules_busy(const struct granules *granules)
 {
 	for (uint64_t g = 0; g < granules->count; g++)
-		if (granules->state[g] == GRANULE_ASKED ||
-		    (granules->state[g] == GRANULE_GRANTED && !granules->mapped[g]))
+		if (granules->state[g] != GRANULE_NONE && !granules_writable(granules, g))
 			return true;
 	return false;
 }
@@ -50,6 +59,8 @@ void granules_destroy(struct granules *granules)
 	free(granules->rkey);
 	free(granules->lkey);
 	free(granules->mapped);
+	free(granules->mapping);
+	free(granules->stale);
 	free(granules->unacked);
 	*granules = (struct granules){ 0 };
 }

@@ -22,11 +22,13 @@ enum granule_state {
 struct granules {
 	uint64_t size; /* bytes of a granule, a power of two */
 	uint64_t count;
-	uint64_t pages;    /* of 4 KiB in the region */
-	uint8_t *state;    /* enum granule_state */
-	uint64_t *rkey;    /* valid when GRANTED */
-	uint64_t *lkey;    /* valid when mapped */
-	bool *mapped;      /* the fabric knows it at this end */
+	uint64_t pages; /* of 4 KiB in the region */
+	uint8_t *state; /* enum granule_state */
+	uint64_t *rkey; /* valid when GRANTED */
+	uint64_t *lkey; /* valid when mapped */
+	bool *mapped;   /* the fabric knows it at this end */
+	bool *mapping;  /* a thread is about to tell it */
+	bool *stale; /* what the fabric knows, or is being told, may be pages that are there no more: to be mapped anew */
 	uint64_t *unacked; /* bitmap of pages */
 };
 
@@ -37,6 +39,9 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 
 /* granules_forget() -- a new epoch: nothing is asked for; the unacknowledged pages stay */
 void granules_forget(struct granules *granules);
+
+/* granules_writable() -- may granule @g be written to, with its keys? */
+bool granules_writable(const struct granules *granules, uint64_t g);
 
 /* granules_busy() -- is there one that was asked for and cannot be written to yet? */
 bool granules_busy(const struct granules *granules);

@@ -150,6 +150,13 @@ void decant_migration_cancel(struct decant_migration *m)
 		decant_mover_cancel(m->mover);
 }
 
+void decant_migration_punched(struct decant_migration *m, uint32_t region, uint64_t offset, uint64_t length)
+{
+	DECANT_AUTO_UNLOCK(&m->lock);
+	if (m->mover != NULL)
+		decant_mover_punched(m->mover, region, offset, length);
+}
+
 /* ---- life ---- */
 
 static int check_opts(const struct decant_migration_opts *opts, const struct decant_vmm_ops *ops,

@@ -258,10 +258,9 @@ static bool take_grant(struct decant_mover *mover, uint64_t g, bool wait, struct
 	const struct granules *granules = &mover->granules[write->region];
 
 	DECANT_AUTO_UNLOCK(&mover->lock);
-	if (wait && granules->state[g] != GRANULE_NONE &&
-	    (granules->state[g] == GRANULE_ASKED || !granules->mapped[g]) && mover->lost.code == 0)
+	if (wait && granules->state[g] != GRANULE_NONE && !granules_writable(granules, g) && mover->lost.code == 0)
 		mover_wait_change(mover);
-	if (granules->state[g] != GRANULE_GRANTED || !granules->mapped[g])
+	if (!granules_writable(granules, g))
 		return false;
 	write->rkey = granules->rkey[g];
 	write->lkey = granules->lkey[g];
@@ -281,6 +280,8 @@ static int await_grant(struct decant_mover *mover, uint64_t g, struct fabric_wri
 		rc = mover_check(mover, err);
 		if (rc == 0 && !mover_is_announced(mover, region, g * size))
 			rc = announce_ahead(mover, region, g * size, err);
+		if (rc == 0)
+			rc = mover_map_renew(mover, region, g, err);
 		if (rc < 0)
 			return rc;
 		/* what is queued can travel while we wait */

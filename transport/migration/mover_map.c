@@ -8,6 +8,10 @@
  * fabric with rails a pool of threads maps what has been announced while earlier granules are on the wire, and a push waits
  * for its own granule alone. A granule that cannot be mapped loses the epoch.
  *
+ * A page that is punched out of mapped memory stays with the NIC, which would go on reading what is there no more. Whoever
+ * punches says so (decant_migration_punched()), and the granule is mapped anew before it is sent again. The old mapping
+ * lives on unused until the epoch ends: writes that are on their way may still refer to it.
+ *
  * A pool lives for one epoch: it is gone before its source is closed, so no key outlives it.
  */
 #include "migration/mover_private.h"
@@ -40,6 +44,7 @@ static void map_work(void *opaque, void *address, uint64_t length)
 	const int rc = mover->route.ops->source_map(mover->source, address, length, &lkey, &err);
 
 	DECANT_AUTO_UNLOCK(&mover->lock);
+	granules->mapping[g] = false;
 	if (rc == 0) {
 		granules->lkey[g] = lkey;
 		granules->mapped[g] = true;
@@ -63,23 +68,61 @@ static int map_now(struct decant_mover *mover, uint32_t index, uint64_t g, struc
 	if (rc < 0)
 		return rc;
 	DECANT_AUTO_UNLOCK(&mover->lock);
+	granules->mapping[g] = false;
 	granules->lkey[g] = lkey;
 	granules->mapped[g] = true;
 	return 0;
 }
 
+/* Before it is mapped, so that what is punched from now on makes it stale once more. */
+static void begin_mapping(struct decant_mover *mover, struct granules *granules, uint64_t g)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	granules->mapping[g] = true;
+	granules->mapped[g] = granules->stale[g] = false;
+}
+
 int mover_map_granule(struct decant_mover *mover, uint32_t index, uint64_t g, struct decant_error *err)
 {
 	const struct decant_region *region = decant_memory_region(mover->memory, index);
-	const struct granules *granules = &mover->granules[index];
+	struct granules *granules = &mover->granules[index];
 	int rc;
 
+	begin_mapping(mover, granules, g);
 	if (mover->mappers == NULL)
 		return map_now(mover, index, g, err);
 	rc = populate_submit_work(mover->mappers, (uint8_t *)region->address + g * granules->size,
 				  granule_length(region, granules, g), granules->size, region->numa_node, map_work,
 				  &mover->map[index]);
 	return rc < 0 ? decant_error_set(err, rc, "mapping a granule of %s: %s", region->name, strerror(-rc)) : 0;
+}
+
+static bool is_to_be_renewed(struct decant_mover *mover, uint32_t index, uint64_t g)
+{
+	const struct granules *granules = &mover->granules[index];
+
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	return granules->state[g] != GRANULE_NONE && granules->stale[g] && !granules->mapping[g];
+}
+
+int mover_map_renew(struct decant_mover *mover, uint32_t index, uint64_t g, struct decant_error *err)
+{
+	return is_to_be_renewed(mover, index, g) ? mover_map_granule(mover, index, g, err) : 0;
+}
+
+void decant_mover_punched(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length)
+{
+	struct granules *granules;
+	uint64_t end;
+
+	if (index >= decant_memory_count(mover->memory) || length == 0)
+		return;
+	granules = &mover->granules[index];
+	end = (offset + length + granules->size - 1) / granules->size;
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	for (uint64_t g = offset / granules->size; g < end && g < granules->count; g++)
+		granules->stale[g] = granules->state[g] != GRANULE_NONE || granules->mapping[g];
+	pthread_cond_broadcast(&mover->changed);
 }
 
 int mover_map_open(struct decant_mover *mover, struct decant_error *err)
@@ -114,12 +157,24 @@ static bool is_busy(struct decant_mover *mover)
 	return false;
 }
 
+static int renew_all(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
+		for (uint64_t g = 0; rc == 0 && g < mover->granules[i].count; g++)
+			rc = mover_map_renew(mover, i, g, err);
+	return rc;
+}
+
 int mover_settle_granules(struct decant_mover *mover, struct decant_error *err)
 {
 	int rc = mover_check(mover, err);
 
 	while (rc == 0 && is_busy(mover)) {
 		rc = mover_check(mover, err);
+		if (rc == 0)
+			rc = renew_all(mover, err);
 		if (rc == 0 && mover_epoch_alive(mover) != 0)
 			rc = mover_failover(mover, err);
 	}

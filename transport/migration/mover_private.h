@@ -85,6 +85,8 @@ void mover_wait_change(struct decant_mover *mover);
 /* mover_map.c: mapping granules at this end. open: for the epoch whose source is there; close: after that was stopped */
 int mover_map_open(struct decant_mover *mover, struct decant_error *err);
 int mover_map_granule(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err);
+/* maps a granule anew if it has become stale and nobody is at it */
+int mover_map_renew(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err);
 void mover_map_close(struct decant_mover *mover);
 
 /* mover.c: is the epoch alive? 0 or MOVER_EPOCH_LOST. Drives a fabric that makes progress only in its caller. */
