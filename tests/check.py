@@ -167,6 +167,8 @@ def summary(groups, rows, seconds):
             if row["result"] == result:
                 tail = f": {row['reason']}" if row["reason"] else ""
                 print(f"{result.upper()} {row['group']}/{row['name']}{tail}")
+                for line in row.get("details", []):
+                    print(f"    {line}")
     print(f"{seconds:.0f} of {BUDGET_SECONDS} seconds used")
 
 

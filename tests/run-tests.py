@@ -24,6 +24,7 @@ import time
 TAP_POINT = re.compile(r"^(not )?ok\b\s*\d*\s*(?:-\s*)?(.*)$")
 TAP_PLAN = re.compile(r"^1\.\.(\d+)")
 LOG_LINES_SHOWN = 60
+DETAIL_LINES = 12
 SKIP_STATUS = 77
 print_lock = threading.Lock()
 
@@ -144,6 +145,25 @@ def tap_points(text):
     return points, planned
 
 
+def tap_details(text):
+    """What a log says of its failing TAP points: name -> lines. cmocka puts the complaint before the point, the place behind it."""
+    details, before, current = {}, [], None
+    for line in text.splitlines():
+        point = TAP_POINT.match(line)
+        if point:
+            current = None
+            if point.group(1):
+                current = details[point.group(2).partition("#")[0].strip()] = before[-DETAIL_LINES // 2:]
+            before = []
+        elif current is not None and line.startswith("#"):
+            current.append(line[1:].strip())
+        elif line.strip():
+            before.append(line)
+            if not line.startswith("#"):
+                current = None
+    return {name: lines[:DETAIL_LINES] for name, lines in details.items()}
+
+
 def how_it_ended(status):
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
@@ -190,18 +210,22 @@ def run_test(test, options):
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     with open(path, encoding="utf-8", errors="replace") as log:
-        results = judge(test, status, timed_out, left, log.read())
-    return report(test, results, seconds, path)
+        text = log.read()
+    return report(test, judge(test, status, timed_out, left, text), seconds, path, text)
 
 
-def report(test, results, seconds, log):
+def report(test, results, seconds, log, text):
     rows = []
+    details = {f"{test.name}: {name}": lines for name, lines in tap_details(text).items()}
+    last = [line for line in text.splitlines() if line.strip()][-DETAIL_LINES:]
     with print_lock:
         for name, result, reason in results:
             tail = f": {reason}" if reason else ""
             print(f"{result.upper():4} {test.suite}/{name}{tail}", flush=True)
             rows.append({"name": name, "suite": test.suite, "program": test.name, "result": result, "reason": reason,
                          "seconds": round(seconds, 3), "log": log})
+            if result == "fail":
+                rows[-1]["details"] = details.get(name, last)
     return rows
 
 
