@@ -3,7 +3,7 @@
 """bench.py -- measures decant against what carries it: ratios from interleaved runs, goals beside them
 
 Each round takes every measure once, there in the order of their table and back in the next, so that a point and its baseline are
-neighbours in time and neither always goes first. What needs RDMA runs in a VM, where this program is started once more.
+neighbours in time and neither always goes first. What needs RDMA runs in two VMs, where this program is started once more.
 Prints the table and writes results.json and details.json below BUILD/bench. Exits 1 if a line could not be measured; a goal that is
 missed is told in the table, and no failure.
 """
@@ -22,7 +22,8 @@ import places
 import report
 from report import Line
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+VM_SECONDS = 1800  # before the VMs are given up
 
 # The table of scenarios; what its measures are stands in measures.py.
 LINES = [
@@ -62,33 +63,40 @@ def measure(table, lines, setup, count):
     return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine()}
 
 
-# ---- in a VM ----
+# ---- in VMs ----
 
-def in_vm(lines, chosen):
-    """The same, found by this program in a VM over soft-RoCE."""
+def vm_words(chosen, folder, found):
+    """This program, in the first of two VMs; it starts the receiving ends in the second."""
+    return [os.path.join(ROOT, "tests", "vm", "run"), "--build", chosen.build, "--hosts", "2", "--rdma", "--parallel",
+            "--timeout", str(VM_SECONDS), "--share", folder, "--",
+            sys.executable, os.path.join(ROOT, "perf", "bench.py"), "--build", chosen.build, "--found", found,
+            "--host", "10.9.0.2", "--receive-by", "on-host2", "--device", "rxe0",
+            "--runs", str(chosen.vm_runs), "--memory", chosen.vm_memory, "--page-size", chosen.page_size]
+
+
+def in_vms(lines, chosen):
+    """What measure() finds in two VMs that soft-RoCE joins."""
     folder = os.path.abspath(os.path.join(chosen.build, "bench"))
-    found = os.path.join(folder, "vm.json")
+    found = os.path.join(folder, "vms.json")
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(found):
         os.unlink(found)
-    words = [os.path.join(HERE, "vm.sh"), chosen.build, folder, "--found", found, "--runs", str(chosen.vm_runs), "--memory", chosen.vm_memory,
-             "--page-size", chosen.page_size]
-    status = subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode
+    status = subprocess.run(vm_words(chosen, folder, found), stdin=subprocess.DEVNULL, check=False).returncode
+    brought = {"rounds": [], "failures": {}, "details": []}
     if os.path.exists(found):
         with open(found, encoding="utf-8") as text:
-            return json.load(text)
-    reason = f"the VM ended with {status} and brought nothing back"
-    return {"rounds": [], "failures": {name: reason for name in names_of(lines)}, "details": []}
+            brought = json.load(text)
+    if status != 0 or not os.path.exists(found):
+        for name in names_of(lines):
+            brought["failures"].setdefault(name, f"the VMs ended with {status}: see above")
+    return brought
 
 
 def run_inside(chosen):
-    """In the VM; with --agent there is another, which serves."""
     setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, host=chosen.host,
-                           device=chosen.device, seconds=600)
-    if chosen.agent:
-        setup.receiver = places.There((chosen.host, chosen.agent))
-    report.save(chosen.found, measure(measures.RDMA, [line for line in LINES if line.point in measures.RDMA], setup, chosen.runs))
-    setup.receiver.close()
+                           receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_SECONDS / 4)
+    lines = [line for line in LINES if line.point in measures.RDMA]
+    report.save(chosen.found, measure(measures.RDMA, lines, setup, chosen.runs))
 
 
 # ---- what a figure depends on besides the program ----
@@ -144,19 +152,18 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this line of the table; repeatable")
-    parser.add_argument("--native", action="store_true", help="leave out what needs a VM")
+    parser.add_argument("--native", action="store_true", help="leave out what needs VMs")
     parser.add_argument("--runs", type=int, default=10, help="rounds (10)")
     parser.add_argument("--memory", default="1G", help="of the guest (1G)")
     parser.add_argument("--page-size", default="4K", help="behind it: 4K, 2M or 1G (4K)")
     parser.add_argument("--streams", type=int, default=2, help="connections of tcp and of its baseline (2)")
-    parser.add_argument("--vm-runs", type=int, default=5, help="rounds in the VM (5)")
+    parser.add_argument("--vm-runs", type=int, default=5, help="rounds in the VMs (5)")
     parser.add_argument("--vm-memory", default="128M", help="of the guest there (128M)")
-    inside = parser.add_argument_group("for perf/vm.sh")
-    inside.add_argument("--found", help="measure over RDMA, and write what was found to this file")
+    inside = parser.add_argument_group("where there is RDMA")
+    inside.add_argument("--found", metavar="FILE", help="measure over RDMA alone, and write what was found there")
     inside.add_argument("--host", default="127.0.0.1", help="the receiving end's address")
+    inside.add_argument("--receive-by", nargs="*", default=[], metavar="WORD", help="the command that runs one at the receiving end")
     inside.add_argument("--device", default="", help="the RDMA device of both ends")
-    inside.add_argument("--agent", type=int, default=0, help="port of the server at --host that starts the receiving ends")
-    inside.add_argument("--serve", type=int, default=0, metavar="PORT", help="be that server")
     chosen = parser.parse_args()
     if chosen.runs < 1 or chosen.vm_runs < 1:
         parser.error("at least 1 run")
@@ -175,11 +182,11 @@ def bench(chosen):
         print(f"Here: a quiet guest of {setup.memory} behind {setup.page_size} pages", flush=True)
         found["native"] = measure(measures.NATIVE, native, setup, chosen.runs)
     if over_rdma:
-        print(f"In a VM, over soft-RoCE to itself: one of {chosen.vm_memory}", flush=True)
-        found["vm"] = in_vm(over_rdma, chosen)
+        print(f"In two VMs, over soft-RoCE: one of {chosen.vm_memory}", flush=True)
+        found["vms"] = in_vms(over_rdma, chosen)
     outcomes = []
     for line in lines:
-        where = found["native" if line in native else "vm"]
+        where = found["native" if line in native else "vms"]
         outcomes.append(report.evaluate(line, where["rounds"], where["failures"]))
     folder = os.path.join(chosen.build, "bench")
     report.save(os.path.join(folder, "results.json"), report.as_results(outcomes))
@@ -190,9 +197,7 @@ def bench(chosen):
 
 def main():
     chosen = parse()
-    if chosen.serve:
-        places.serve((chosen.host, chosen.serve))
-    elif chosen.found:
+    if chosen.found:
         run_inside(chosen)
     else:
         sys.exit(bench(chosen))

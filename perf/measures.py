@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 
-from places import Here, Unmeasured, words_text
+from places import Place, Unmeasured, words_text
 
 DEPS = "run tools/deps.sh bench"
 
@@ -23,7 +23,7 @@ class Setup:
     page_size: str = "4K"
     streams: int = 2  # of tcp and of its baseline
     host: str = "127.0.0.1"  # the receiving end's address
-    receiver: object = dataclasses.field(default_factory=Here)  # and its place
+    receiver: Place = dataclasses.field(default_factory=Place)  # where it runs
     device: str = ""  # RDMA device of both ends
     seconds: float = 120.0  # for one measure
     details: list = dataclasses.field(default_factory=list)
@@ -41,10 +41,10 @@ def free_port(host):
 
 
 @contextlib.contextmanager
-def started(words, seconds, place=Here()):
+def started(words, seconds, place=Place()):
     """A process that does not outlive the block, nor @seconds."""
     process = place.start(words)
-    killer = threading.Timer(seconds, process.kill)
+    killer = threading.Timer(seconds, process.end)
     killer.start()
     try:
         yield process

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""places.py -- where a process of a measurement runs: on this host, or on another that serves us
+"""places.py -- where a process of a measurement runs: on this host, or by a command that runs others elsewhere
 
 A measure starts its receiving end at one place and its sending end at another, and talks to both alike: line() reads what it says,
-finish() waits for it to end well. The other host runs `bench.py --serve`, which starts whatever it is told to: for throw-away VMs
-and networks of one's own only.
+finish() waits for it to end well. The command passes on output, exit status and SIGTERM: on-host2 of tests/vm/run does.
 """
-import contextlib
-import json
-import socket
 import subprocess
-import threading
-import time
+
+GRACE_SECONDS = 15
 
 
 class Unmeasured(Exception):
@@ -21,15 +17,7 @@ def words_text(words):
     return " ".join(words)
 
 
-def ended(words, status, out, err):
-    """@out if all was well."""
-    if status == 0:
-        return out
-    said = (err.strip() or out.strip() or "it said nothing").splitlines()[-1]
-    raise Unmeasured(f"`{words_text(words)}` ended with {status}: {said}")
-
-
-class LocalProcess:
+class Process:
     def __init__(self, words):
         self.words = words
         self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -41,116 +29,29 @@ class LocalProcess:
     def finish(self):
         """The rest of its stdout, once it has ended well."""
         out, err = self.child.communicate()
-        return ended(self.words, self.child.returncode, out, err)
+        if self.child.returncode == 0:
+            return out
+        said = (err.strip() or out.strip() or "it said nothing").splitlines()[-1]
+        raise Unmeasured(f"`{words_text(self.words)}` ended with {self.child.returncode}: {said}")
 
-    def kill(self):
+    def end(self):
         if self.child.poll() is None:
+            self.child.terminate()
+
+    def close(self):
+        self.end()
+        try:
+            self.child.communicate(timeout=GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
             self.child.kill()
-
-    def close(self):
-        self.kill()
-        self.child.communicate()
+            self.child.communicate()
 
 
-class Here:
-    """This host."""
+class Place:
+    """@by: the words of the command that runs another where it is to run; none: here."""
 
-    def start(self, words):
-        return LocalProcess(words)
-
-    def close(self):
-        pass
-
-
-class RemoteProcess:
-    """One connection to the other host's server is one process there."""
-
-    def __init__(self, address, words):
-        self.words = words
-        self.connection = socket.create_connection(address, timeout=None)
-        self.lines = self.connection.makefile("r", encoding="utf-8")
-        self.end = None
-        self.connection.sendall(json.dumps({"words": words}).encode() + b"\n")
-
-    def line(self):
-        if self.end is not None:
-            return ""
-        text = self.lines.readline()
-        if not text:
-            raise Unmeasured(f"`{words_text(self.words)}`: the other host is gone")
-        said = json.loads(text)
-        if "out" in said:
-            return said["out"]
-        self.end = said
-        return ""
-
-    def finish(self):
-        out = ""
-        while (text := self.line()) != "":
-            out += text
-        return ended(self.words, self.end["status"], out, self.end["err"])
-
-    def kill(self):
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self):
-        self.kill()
-        self.connection.close()
-
-
-class There:
-    """The host that serves at @address; it may still be booting."""
-
-    def __init__(self, address, patience=60):
-        self.address = address
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                socket.create_connection(address, timeout=5).close()
-                return
-            except OSError as why:
-                if time.monotonic() > deadline:
-                    raise Unmeasured(f"no answer from {address[0]}:{address[1]}: {why}") from why
-                time.sleep(0.2)
+    def __init__(self, by=()):
+        self.by = list(by)
 
     def start(self, words):
-        return RemoteProcess(self.address, words)
-
-    def close(self):
-        """Tells the server to end."""
-        with contextlib.suppress(OSError), socket.create_connection(self.address, timeout=5) as connection:
-            connection.sendall(b'{"end": true}\n')
-
-
-# ---- the server ----
-
-def relay(connection, words):
-    """Runs @words, and sends on what it says until it has ended or the other side is gone."""
-    child = LocalProcess(words)
-
-    def watch():
-        connection.recv(1)  # nothing comes, so this is the end of the connection
-        child.kill()
-
-    threading.Thread(target=watch, daemon=True).start()
-    with contextlib.suppress(OSError):
-        while (text := child.line()) != "":
-            connection.sendall(json.dumps({"out": text}).encode() + b"\n")
-        out, err = child.child.communicate()
-        connection.sendall(json.dumps({"status": child.child.returncode, "err": err or out}).encode() + b"\n")
-    child.close()
-
-
-def serve(address):
-    """One process at a time, until it is told to end."""
-    with socket.create_server(address) as server:
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                text = connection.makefile("r", encoding="utf-8").readline()
-                asked = json.loads(text) if text else {}
-                if asked.get("end"):
-                    return
-                if asked.get("words"):
-                    relay(connection, asked["words"])
+        return Process([*self.by, *words])
