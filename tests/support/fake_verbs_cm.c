@@ -72,20 +72,27 @@ int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id, v
 /* Frees one that never reached its program with a request of a listener's that goes. */
 static void free_id(struct fake_id *id);
 
+/* NULL: none waits */
+static struct fake_id *next_request(const struct fake_id *listener)
+{
+	struct fake_cm_event *event;
+
+	TAILQ_FOREACH(event, &fake_cm_channel_of(listener)->events, link)
+	{
+		if (event->base.listen_id == &listener->base)
+			return (struct fake_id *)event->base.id;
+	}
+	return NULL;
+}
+
 static void refuse_requests(struct fake_id *listener)
 {
-	struct fake_cm_event *event = TAILQ_FIRST(&fake_cm_channel_of(listener)->events);
+	struct fake_id *id;
 
-	while (event != NULL) {
-		struct fake_cm_event *next = TAILQ_NEXT(event, link);
-
-		if (event->base.listen_id == &listener->base) {
-			struct fake_id *id = (struct fake_id *)event->base.id;
-
-			fake_cm_forget(id);
-			free_id(id);
-		}
-		event = next;
+	/* anew each time: there may be more than one event for the same */
+	while ((id = next_request(listener)) != NULL) {
+		fake_cm_forget(id);
+		free_id(id);
 	}
 }
 
