@@ -4,7 +4,7 @@
 # Lists which the module.mk files below tests/ extend (docs/testing.md explains each):
 #   unit_tests, integration_tests   program names; <name>_srcs names the sources
 #   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
-#   script_tests                    paths of executable scripts
+#   script_tests, rdma_scripts      paths of executable scripts, of suites script and rdma
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone
 #   no_sanitize_tests, no_tsan_tests  names left out under all sanitizers, or under TSan
@@ -43,6 +43,7 @@ list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests
 list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
 	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
 	t,$(rdma_tests),$(call list_line,$(t),rdma,$(O)/tests/rdma/$(t))\n)$(foreach \
+	s,$(rdma_scripts),$(call list_line,$(basename $(notdir $(s))),rdma,$(s))\n)$(foreach \
 	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
@@ -57,7 +58,7 @@ unit: $(unit_programs) $(O)/tests/list ## run the unit tests
 	$(run_tests) --suite unit
 integration: all $(integration_programs) $(O)/tests/list ## run the integration tests
 	$(run_tests) --suite integration
-rdma: $(rdma_programs) $(O)/tests/list ## run the tests over RDMA, on a machine with a rail (else tests/vm/run --rdma -- make rdma)
+rdma: all $(rdma_programs) $(O)/tests/list ## run the tests over RDMA, on a machine with a rail (else tests/vm/run --rdma -- make rdma)
 	$(run_tests) --suite rdma
 scripts: all $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
 	$(run_tests) --suite script

@@ -3,6 +3,7 @@
 """cli_good.py -- the command line, used as it is meant to be"""
 import json
 import os
+import resource
 import signal
 import subprocess
 
@@ -236,7 +237,27 @@ def probe_tells_what_there_is():
     here = new_host()
     probe = here.decant("probe", "--json").succeeded().json()
     check(probe["kvm"]["usable"] is True and probe["memory"]["numa_nodes"], str(probe))
-    check("KVM" in here.decant("probe").succeeded().out, "probe in words")
+    words = here.decant("probe").succeeded().out
+    check("KVM" in words, words)
+    for text in probe["advice"]:
+        check(f"- {text}\n" in words, f"not in words: {text}")
+
+
+def probe_tells_of_rdma_or_why_there_is_none():
+    here = new_host()
+    probe, words = here.decant("probe", "--json").succeeded().json(), here.decant("probe").succeeded().out
+    network, memory = probe["network"], probe["memory"]
+    there = os.listdir("/sys/class/infiniband") if os.path.isdir("/sys/class/infiniband") else []
+    check({port["name"] for port in network["rdma_devices"]} == set(there), f"{there}: {network}")
+    for port in network["rdma_devices"]:
+        check(f"{port['name']} port {port['port']}" in words, words)
+        check(port["usable"] == bool(port["addresses"]) == (port["error"] is None), str(port))
+    if not there:
+        check("RDMA           no devices\n" in words and network["fabric"] == "tcp", words)
+        check(network["rdma_usable"] is False and network["rdma_error"].startswith("no RDMA device"), str(network))
+        check(f"RDMA: {network['rdma_error']}" in probe["advice"], str(probe["advice"]))
+    soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    check(memory["memlock_bytes"] == ("unlimited" if soft == resource.RLIM_INFINITY else soft), str(memory))
 
 
 def help_and_version():
@@ -271,5 +292,6 @@ rig.main([
     the_name_of_a_dead_process_is_free,
     death_of_the_source_leaves_the_client_in_doubt,
     probe_tells_what_there_is,
+    probe_tells_of_rdma_or_why_there_is_none,
     help_and_version,
 ])
