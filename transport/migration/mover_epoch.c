@@ -87,6 +87,9 @@ static int take_lost(struct decant_mover *mover, const struct peer_message *mess
 	if (rc < 0)
 		return rc;
 	*answer = mover->opening && lost.epoch == mover->epoch;
+	/* two codes mean something to the caller of the migration that no destination may say */
+	if (lost.code == ECANCELED || lost.code == EINPROGRESS)
+		lost.code = EIO;
 	if (lost.epoch == mover->epoch && mover->lost.code == 0)
 		decant_error_set(&mover->lost, -(int)lost.code, "the destination says: %s", lost.text);
 	return 0;
@@ -450,6 +453,8 @@ static int ask_open(struct decant_mover *mover, struct wire_opened *opened, stru
 	for (uint32_t i = 0; i < route->pairs; i++)
 		open_message.rail[i] = route->pair[i].remote_index;
 	rc = wire_open_encode(&open_message, head, sizeof(head));
+	if (rc < 0)
+		return decant_error_set(err, rc, "OPEN: the rails of fabric %s cannot be named", route->ops->name);
 	rc = mover_send(mover, WIRE_OPEN, head, (size_t)rc, NULL, 0, err);
 	if (rc == 0)
 		rc = mover_receive(mover, WIRE_OPENED, &message, err);
