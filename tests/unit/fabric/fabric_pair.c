@@ -202,13 +202,17 @@ static uint64_t find_lkey(const struct joined *pair, const uint8_t *data)
 	return 0;
 }
 
-/* Beyond a region the key of its first granule has to do; without a region there is no key. */
+/*
+ * Where there is no granule the key of another has to do: the peer must refuse it all the same. Of a region that there is not
+ * there can be no key: with RDMA the key says which region is meant.
+ */
 static uint64_t find_rkey(const struct joined *pair, uint32_t region, uint64_t offset)
 {
 	const uint64_t granule = offset / PAIR_GRANULE;
 
-	return region < PAIR_REGIONS && granule < PAIR_GRANULES_MAX ? pair->rkey[region][granule]
-								    : pair->rkey[0][0];
+	if (region >= PAIR_REGIONS)
+		return 0;
+	return granule < PAIR_GRANULES_MAX ? pair->rkey[region][granule] : pair->rkey[region][0];
 }
 
 struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels)
