@@ -22,7 +22,7 @@
 #define REPLY_DATA_MAX 196
 #define REJECT_DATA_MAX 148
 
-static TAILQ_HEAD(, fake_id) ids = TAILQ_HEAD_INITIALIZER(ids);
+static TAILQ_HEAD(fake_ids, fake_id) ids = TAILQ_HEAD_INITIALIZER(ids);
 static uint16_t next_port = FIRST_PORT;
 
 void fake_cm_reset(void)

@@ -38,7 +38,7 @@ struct fake_cq_event {
 
 struct fake_comp_channel {
 	struct ibv_comp_channel base;
-	TAILQ_HEAD(, fake_cq_event) events;
+	TAILQ_HEAD(fake_cq_events, fake_cq_event) events;
 };
 
 struct fake_cqe {
@@ -97,7 +97,7 @@ struct fake_async {
 struct fake_context {
 	struct ibv_context base;
 	struct fake_device *device;
-	TAILQ_HEAD(, fake_async) events;
+	TAILQ_HEAD(fake_asyncs, fake_async) events;
 	TAILQ_ENTRY(fake_context) link;
 };
 
@@ -106,9 +106,9 @@ struct fake_device {
 	unsigned index;
 	bool up, removed;
 	struct fake_context *manager; /* the context that all identifiers share */
-	TAILQ_HEAD(, fake_qp) qps;
+	TAILQ_HEAD(fake_qps, fake_qp) qps;
 	struct fake_qp *turn; /* whose work was done last */
-	TAILQ_HEAD(, fake_mr) mrs;
+	TAILQ_HEAD(fake_mrs, fake_mr) mrs;
 	uint64_t pinned;
 	unsigned mr_count;
 

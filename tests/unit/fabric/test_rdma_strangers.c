@@ -172,10 +172,10 @@ static void test_stranger__without_a_hello_is_refused(void **state)
 
 	(void)state;
 	expect_refused(pair, NULL, 0, REFUSAL_HELLO);
-	for (uint8_t length = 1; length <= sizeof(bytes); length += 11) {
+	for (unsigned length = 1; length <= sizeof(bytes); length += 11) {
 		for (size_t i = 0; i < sizeof(bytes); i++)
 			bytes[i] = (uint8_t)pair_random(&seed);
-		expect_refused(pair, bytes, length, REFUSAL_HELLO);
+		expect_refused(pair, bytes, (uint8_t)length, REFUSAL_HELLO);
 	}
 	make_hello(pair, 0, bytes);
 	expect_refused(pair, bytes, HELLO_SIZE - 17, REFUSAL_TOKEN); /* what is missing is padded with zeros */
