@@ -143,7 +143,7 @@ static void test_choice_candidates__hardware_before_software(void **state)
 	add_local(&hosts, "mlx5_0", "10.8.0.1");
 	add_remote(&hosts, "rxe0", "10.9.0.2")->software = true;
 	add_remote(&hosts, "mlx5_0", "10.7.0.2");
-	assert_order(&hosts, order(&hosts, NULL), "1-1 0-0 0-1 1-0");
+	assert_order(&hosts, order(&hosts, NULL), "1-1 0-0 0-1");
 }
 
 static void test_choice_candidates__one_subnet_before_speed(void **state)
@@ -154,9 +154,24 @@ static void test_choice_candidates__one_subnet_before_speed(void **state)
 	add_local(&hosts, "mlx5_0", "10.9.0.1")->speed_mbps = 400000;
 	add_local(&hosts, "mlx5_1", "10.8.0.1");
 	add_remote(&hosts, "mlx5_0", "10.8.0.2")->speed_mbps = 400000;
-	assert_order(&hosts, order(&hosts, NULL), "1-0 0-0");
+	add_local(&hosts, "mlx5_1", "10.7.0.1");
+	add_remote(&hosts, "mlx5_1", "10.6.0.2")->speed_mbps = 400000;
+	assert_order(&hosts, order(&hosts, NULL), "1-0 0-1 1-1 2-0 2-1");
 	hosts.prefix[1] = 0; /* not known */
-	assert_order(&hosts, order(&hosts, NULL), "0-0 1-0");
+	assert_order(&hosts, order(&hosts, NULL), "0-0 0-1 1-0 1-1 2-0 2-1");
+}
+
+static void test_choice_candidates__not_into_the_subnet_of_another_device(void **state)
+{
+	struct hosts hosts = no_hosts();
+
+	(void)state;
+	add_local(&hosts, "mlx5_0", "10.9.0.1");
+	add_local(&hosts, "mlx5_1", "10.8.0.1");
+	add_remote(&hosts, "mlx5_0", "10.9.0.2");
+	add_remote(&hosts, "mlx5_1", "10.8.0.2");
+	assert_order(&hosts, order(&hosts, NULL), "0-0 1-1");
+	assert_order(&hosts, order(&hosts, "mlx5_0=mlx5_1"), "0-1"); /* who asks for it knows the network */
 }
 
 static void test_choice_candidates__subnet_ends_inside_a_byte(void **state)
@@ -178,7 +193,7 @@ static void test_choice_candidates__subnet_ends_inside_a_byte(void **state)
 		add_remote(&hosts, "mlx5_0", cases[i].remote)->speed_mbps = 200000;
 		hosts.prefix[0] = 32;
 		hosts.prefix[1] = cases[i].prefix;
-		assert_order(&hosts, order(&hosts, NULL), cases[i].same ? "1-0 0-0" : "0-0 1-0");
+		assert_order(&hosts, order(&hosts, NULL), cases[i].same ? "1-0" : "0-0 1-0");
 	}
 }
 
@@ -288,12 +303,11 @@ static void test_choice_candidates__as_many_as_there_can_be(void **state)
 		snprintf(device, sizeof(device), "mlx5_%u", i);
 		snprintf(address, sizeof(address), "10.9.%u.1", i);
 		add_local(&hosts, device, address);
+		hosts.prefix[i] = 16;
 		snprintf(address, sizeof(address), "10.9.%u.2", i);
 		add_remote(&hosts, device, address);
 	}
 	assert_int_equal(order(&hosts, NULL), CHOICE_CANDIDATES_MAX);
-	for (uint32_t i = 0; i < FABRIC_RAILS_MAX; i++)
-		assert_int_equal(hosts.candidates[i].local, hosts.candidates[i].remote);
 }
 
 /* ---- picking ---- */
@@ -374,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_choice_parse__bad_is_told),
 		cmocka_unit_test(test_choice_candidates__hardware_before_software),
 		cmocka_unit_test(test_choice_candidates__one_subnet_before_speed),
+		cmocka_unit_test(test_choice_candidates__not_into_the_subnet_of_another_device),
 		cmocka_unit_test(test_choice_candidates__subnet_ends_inside_a_byte),
 		cmocka_unit_test(test_choice_candidates__speed_is_the_slower_end),
 		cmocka_unit_test(test_choice_candidates__the_nearer_of_equals),

@@ -141,6 +141,11 @@ static bool choice_same_subnet(const struct fabric_rail *a, const struct fabric_
 	return mask == 0 || ((a->address[bytes] ^ b->address[bytes]) & mask) == 0;
 }
 
+static bool choice_same_device(const struct fabric_rail *a, const struct fabric_rail *b)
+{
+	return strncmp(a->device, b->device, sizeof(a->device)) == 0;
+}
+
 /* Larger is better; each line outweighs all below it. */
 struct choice_rank {
 	bool hardware, global, same_subnet;
@@ -200,6 +205,25 @@ static bool choice_possible(const struct choice_ends *ends, const struct fabric_
 	       !(ends->hardware_only && (local->software || remote->software));
 }
 
+/*
+ * Is the remote rail on a network that this host has, but by another device? Linux answers for any of its addresses on any of its
+ * interfaces (arp_ignore=0), so the address would be resolved, and then not be connected to.
+ */
+static bool choice_crosses(const struct choice_ends *ends, uint32_t local, const struct fabric_rail *remote)
+{
+	bool own = false, other = false;
+
+	for (uint32_t i = 0; i < ends->local_count; i++) {
+		const struct fabric_rail *rail = &ends->local[i];
+
+		if (rail->family != remote->family || !choice_same_subnet(rail, remote, ends->local_prefix[i]))
+			continue;
+		own |= choice_same_device(rail, &ends->local[local]);
+		other |= !choice_same_device(rail, &ends->local[local]);
+	}
+	return other && !own;
+}
+
 static void choice_insert(const struct choice_ends *ends, struct choice_candidate *candidates, uint32_t count,
 			  struct choice_candidate new)
 {
@@ -242,7 +266,8 @@ int choice_candidates(const struct choice_ends *ends, const struct choice_wishes
 		const int wish = choice_wish_of(wishes, &ends->local[local], &ends->remote[remote]);
 
 		if (wish < 0 || count == CHOICE_CANDIDATES_MAX ||
-		    !choice_possible(ends, &ends->local[local], &ends->remote[remote]))
+		    !choice_possible(ends, &ends->local[local], &ends->remote[remote]) ||
+		    (wishes->count == 0 && choice_crosses(ends, local, &ends->remote[remote])))
 			continue;
 		choice_insert(ends, candidates, count++,
 			      (struct choice_candidate){
@@ -251,11 +276,6 @@ int choice_candidates(const struct choice_ends *ends, const struct choice_wishes
 	if (rc == 0 && count == 0)
 		return choice_none(ends, err);
 	return rc < 0 ? rc : (int)count;
-}
-
-static bool choice_same_device(const struct fabric_rail *a, const struct fabric_rail *b)
-{
-	return strncmp(a->device, b->device, sizeof(a->device)) == 0;
 }
 
 /* can both be taken? */

@@ -3,7 +3,8 @@
  * choice.h -- which rails to try, in which order, and which to take: all of it that needs no device
  *
  * The order: what --rail names first comes first, then hardware before software, addresses of one subnet, the faster, the nearer
- * to the process, the order of the lists. Addresses that mean something on their own link only come last.
+ * to the process, the order of the lists. Addresses that mean something on their own link only come last. Without --rail
+ * no rail is tried that is on the network of another device of this host.
  */
 #ifndef FABRIC_RDMA_CHOICE_H
 #define FABRIC_RDMA_CHOICE_H
