@@ -74,11 +74,24 @@ struct fabric_source {
 
 /* ---- failure ---- */
 
+/* The first reason is kept, and the destination told, which may not have noticed. */
+static int lose(struct fabric_source *source, const struct decant_error *why)
+{
+	if (source->error.code != 0)
+		return source->error.code;
+	source->error = *why;
+	for (uint32_t i = 0; i < source->channels; i++)
+		if (source->channel[i].id != NULL)
+			(void)verbs_disconnect(source->channel[i].id); /* it may be gone already */
+	return source->error.code;
+}
+
 static int fail(struct fabric_source *source, int code, const char *what)
 {
-	if (source->error.code == 0)
-		decant_error_set(&source->error, code, "rdma source: %s: %s", what, strerror(-code));
-	return source->error.code;
+	struct decant_error why = DECANT_ERROR_INIT;
+
+	decant_error_set(&why, code, "rdma source: %s: %s", what, strerror(-code));
+	return lose(source, &why);
 }
 
 /* under the lock */
@@ -307,9 +320,7 @@ static int drain(struct fabric_source *source, struct channel *channel)
 		n = channel_poll(channel, receipts, RECEIPTS, &any, &err);
 		if (n < 0) {
 			decant_error_prefix(&err, "rdma source");
-			if (source->error.code == 0)
-				source->error = err;
-			return source->error.code;
+			return lose(source, &err);
 		}
 		rc = take_receipts(source, channel, receipts, n);
 		if (rc < 0)
@@ -463,15 +474,16 @@ int rdma_source_message(struct fabric_source *source, const void *data, size_t l
 	return outcome(source, channel_send(channel, CHANNEL_MESSAGE, data, (uint32_t)length));
 }
 
-/* One look, with the queues armed for what comes after it. 1: something has happened, or nothing was waited for. */
+/*
+ * One look, with the queues armed for what comes after it. 1: something has happened, or nothing was waited for. What fills a
+ * queue has been handed over; lists that other channels are still gathering stay, or each wait would cut them short.
+ */
 static int look_and_arm(struct fabric_source *source)
 {
 	int rc, found;
 
 	DECANT_AUTO_UNLOCK(&source->lock);
 	rc = check(source);
-	if (rc == 0)
-		rc = flush_all(source);
 	if (rc == 0)
 		rc = take_events(source);
 	found = rc == 0 ? drain_all(source) : rc;
