@@ -23,6 +23,7 @@ import report
 from report import Line
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+TRIES = 2
 VM_SECONDS = 1800  # before the VMs are given up
 
 # The table of scenarios; what its measures are stands in measures.py.
@@ -39,17 +40,18 @@ def names_of(lines):
 
 
 def take_rounds(table, names, setup, count, say):
-    """Returns the rounds and the failures: a measure that has failed is not taken again."""
-    rounds, failures = [], {}
+    """Returns the rounds and the failures. A measure that has failed twice is not taken again."""
+    rounds, failures, tries = [], {}, dict.fromkeys(names, TRIES)
     for number in range(count):
         rates = {}
         for name in names if number % 2 == 0 else reversed(names):
-            if name in failures:
+            if tries[name] == 0:
                 continue
             try:
                 rates[name] = table[name](setup)
             except (places.Unmeasured, OSError, ValueError, KeyError) as why:
                 failures[name] = str(why) or repr(why)
+                tries[name] -= 1
         rounds.append(rates)
         say(f"round {number + 1}/{count}: " + ", ".join(f"{name} {report.rate_text(rates[name])}" for name in names
                                                         if name in rates))
