@@ -14,9 +14,16 @@ unit_tests += test_tcp_hostile
 test_tcp_hostile_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_tcp_hostile.c
+unit_tests += test_fake_cm
+test_fake_cm_srcs := \
+	$(fake_verbs_srcs) \
+	tests/unit/fabric/fake_couple.c \
+	tests/unit/fabric/test_fake_cm.c
+test_fake_cm_without := $(fake_verbs_packages)
 unit_tests += test_fake_verbs
 test_fake_verbs_srcs := \
 	$(fake_verbs_srcs) \
+	tests/unit/fabric/fake_couple.c \
 	tests/unit/fabric/test_fake_verbs.c
 test_fake_verbs_without := $(fake_verbs_packages)
 unit_tests += test_fabric_rdma
