@@ -17,9 +17,9 @@
  * is 2 s, which makes 17 s for a dead peer. In software the acknowledgement waits for a CPU, which can take long.
  */
 #define ACK_EXPONENT_HARDWARE 14 /* 67 ms, 0.5 s in all */
-#define ACK_EXPONENT_SOFTWARE 17 /* 0.54 s, 4.3 s in all; the control connection's heartbeat is quicker */
-#define RETRIES 7
-#define RNR_RETRIES 3 /* the credits see to it that there is none; 7 would be for ever */
+#define ACK_EXPONENT_SOFTWARE 17 /* 0.54 s, 3.8 s in all; the control connection's heartbeat is quicker */
+#define RETRIES 6                /* rxe takes 7 for ever */
+#define RNR_RETRIES 3            /* the credits see to it that there is none; 7 would be for ever */
 
 int cm_take(struct rdma_event_channel *channel, struct cm_event *event)
 {
