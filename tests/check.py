@@ -21,15 +21,17 @@ PROGRESS = re.compile(r"^  [A-Z]+ +\S+$")
 
 
 class Group:
-    """One group: its name, the build folder below build/check, the flags of the build, and make targets."""
+    """One group: its name, the build folder below build/check, the flags of the build, and make targets with their suites; or
+    the options of a VM, and which tests are run in it."""
 
-    def __init__(self, name, folder, flags, targets, suites=()):
-        self.name, self.folder, self.flags, self.targets, self.suites = name, folder, flags, targets, suites
+    def __init__(self, name, folder, flags, targets, suites=(), vm=None):
+        self.name, self.folder, self.flags, self.targets, self.suites, self.vm = name, folder, flags, targets, suites, vm
         self.seconds = 0.0
 
 
-VM_TIMEOUT_SECONDS = 200
+VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 300}
 VM_TRIES = 3  # QEMU's emulated SVM now and then never wakes a halted vCPU again; a test that fails is not tried again
+VM_FAULTY = 125  # of tests/vm/run: the kernel complained, or RDMA resources are left
 GCC = ["CC=gcc", "WERROR=1"]
 CLANG = ["CC=clang", "WERROR=1"]
 ASAN = ["CC=gcc", "WERROR=1", "SAN=address,undefined", "CFLAGS=-O1 -g"]
@@ -46,7 +48,10 @@ GROUPS = [
     Group("unit", "gcc", GCC, ["unit"], ["unit"]),
     Group("integration", "gcc", GCC, ["integration"], ["integration"]),
     Group("scripts", "gcc", GCC, ["scripts"], ["script"]),
-    Group("vm", "gcc", GCC, [], ["vm"]),
+    Group("vm", "gcc", GCC, [], ["--flag", "vm"], vm=[]),
+    Group("rdma", "gcc", GCC, [], ["--suite", "rdma"], vm=["--rdma", "--parallel"]),
+    Group("rdma-kvm", "gcc", GCC, [], ["--suite", "rdma-kvm"], vm=["--rdma", "--cpus", "1"]),
+    Group("hosts", "gcc", GCC, [], ["--suite", "hosts"], vm=["--rdma", "--hosts", "2", "--cpus", "1", "--memory", "1500M"]),
     Group("asan", "asan", ASAN, ["unit", "integration"], ["unit", "integration"]),
     Group("tsan", "tsan", TSAN, ["unit", "integration"], ["unit", "integration"]),
     Group("fuzz", "fuzz", FUZZ, ["fuzz"], ["fuzz"]),
@@ -88,24 +93,27 @@ def run_suites(options, group):
 
 
 def run_in_vm(options, group):
-    """Tests that depend on what the host's KVM can do, once more where another KVM is."""
+    """Tests that depend on what the host has, where it is had: another KVM, RDMA, a second host."""
     folder = os.path.join(options.build, "check", group.folder)
     if not make(options, group, ["all", "tests"], True):
-        return [{"name": "vm: build", "result": "fail", "reason": "does not build"}]
-    path = os.path.join(folder, "tests", "results-vm.json")
-    command = ["tests/vm/run", "--build", options.build, "--timeout", str(VM_TIMEOUT_SECONDS), "--share", folder, "--",
-               sys.executable, "tests/run-tests.py", "--list", os.path.join(folder, "tests", "list"), "--build", folder,
-               "--flag", "vm", "--results", path]
+        return [{"name": f"{group.name}: build", "result": "fail", "reason": "does not build"}]
+    path = os.path.join(folder, "tests", f"results-{group.name}.json")
+    command = ["tests/vm/run", "--build", options.build, "--timeout", str(VM_TIMEOUT_SECONDS[group.name]), *group.vm,
+               "--share", folder, "--", sys.executable, "tests/run-tests.py", "--list", os.path.join(folder, "tests", "list"),
+               "--build", folder, *group.suites, "--results", path]
     if os.path.exists(path):
         os.unlink(path)
     for _ in range(VM_TRIES):
-        subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
         if os.path.exists(path):
             break
     else:
-        return [{"name": "vm", "result": "fail", "reason": f"the VM brought no results, {VM_TRIES} times"}]
+        return [{"name": group.name, "result": "fail", "reason": f"the VM brought no results, {VM_TRIES} times"}]
     with open(path, encoding="utf-8") as results:
-        return json.load(results)
+        rows = json.load(results)
+    if status == VM_FAULTY:
+        rows.append({"name": group.name, "result": "fail", "reason": "the VM was at fault: its kernel's complaint is above"})
+    return rows or [{"name": group.name, "result": "fail", "reason": "found no tests"}]
 
 
 def settle_skipped(rows):
@@ -143,7 +151,7 @@ def run_group(options, group):
     started = time.monotonic()
     if group.name == "fuzz":
         rows = fuzz_targets(options, group)
-    elif group.name == "vm":
+    elif group.vm is not None:
         rows = run_in_vm(options, group)
     elif group.suites:
         rows = run_suites(options, group)

@@ -4,7 +4,8 @@
 # Lists which the module.mk files below tests/ extend (docs/testing.md explains each):
 #   unit_tests, integration_tests   program names; <name>_srcs names the sources
 #   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
-#   script_tests, rdma_scripts      paths of executable scripts, of suites script and rdma
+#   script_tests                    paths of executable scripts
+#   rdma_kvm_scripts, hosts_scripts  the same for VMs: with RDMA and a KVM for its guests, or two of them on one network
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone
 #   no_sanitize_tests, no_tsan_tests  names left out under all sanitizers, or under TSan
@@ -43,7 +44,8 @@ list_line = $(1)|$(2)|$(or $($(1)_timeout),120)|$(if $(filter $(1),$(heavy_tests
 list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit/$(t))\n)$(foreach \
 	t,$(integration_tests),$(call list_line,$(t),integration,$(O)/tests/integration/$(t))\n)$(foreach \
 	t,$(rdma_tests),$(call list_line,$(t),rdma,$(O)/tests/rdma/$(t))\n)$(foreach \
-	s,$(rdma_scripts),$(call list_line,$(basename $(notdir $(s))),rdma,$(s))\n)$(foreach \
+	s,$(rdma_kvm_scripts),$(call list_line,$(basename $(notdir $(s))),rdma-kvm,$(s))\n)$(foreach \
+	s,$(hosts_scripts),$(call list_line,$(basename $(notdir $(s))),hosts,$(s))\n)$(foreach \
 	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
@@ -74,7 +76,7 @@ reformat: ## lay the source out as .clang-format says
 	tools/lint.sh reformat
 
 # ---- suites of suites: they call make again, each with a build folder and flags of its own ----
-.PHONY: deps check check-long fuzz demo
+.PHONY: deps check check-long fuzz demo demo-rdma
 deps:
 	@tools/deps.sh build
 fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
@@ -82,10 +84,14 @@ check: ## all that must hold before a change is taken; 20 minutes on 2 cores
 	@tools/deps.sh build check vm
 	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)'
 check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
-	@tools/deps.sh build check
+	@tools/deps.sh build check vm
 	+@$(MAKE) --no-print-directory O=$(O) all tests
 	+@$(PYTHON) tests/check-long.py --build $(O)
 demo: ## migrate a running guest on this machine: FABRIC=tcp|loop MEMORY=1G WSS=40M
 	@tools/deps.sh build
 	+@$(MAKE) --no-print-directory O=$(O) all
 	@tools/demo.sh --build $(O) --fabric '$(or $(FABRIC),tcp)' --memory '$(or $(MEMORY),1G)' --wss '$(or $(WSS),40M)'
+demo-rdma: ## the same between two hosts over RDMA; in two VMs with soft-RoCE where there is no RDMA device: MEMORY=256M WSS=4M
+	@tools/deps.sh build
+	+@$(MAKE) --no-print-directory O=$(O) all
+	@tools/demo.sh --build $(O) --fabric rdma --memory '$(or $(MEMORY),256M)' --wss '$(or $(WSS),4M)'

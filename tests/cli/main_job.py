@@ -65,9 +65,9 @@ class HugePages:
 class Program:
     """A decant in the background whose output is JSON lines."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, prefix=()):
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([DECANT, *arguments, "--json"], stdout=subprocess.PIPE, stderr=self.log,
+        self.process = subprocess.Popen([*prefix, DECANT, *arguments, "--json"], stdout=subprocess.PIPE, stderr=self.log,
                                         stdin=subprocess.DEVNULL, text=True)
 
     def wait_event(self, name):
@@ -97,22 +97,23 @@ def size(text):
     return int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]]
 
 
-def migrate(fabric, job, report):
-    """One migration; returns its report."""
+def migrate(fabric, job, report, there=(), listen=("127.0.0.1:0",), meanwhile=lambda: None):
+    """One migration, the receiver started by the command @there; @meanwhile is called when the guest has moved. Its report."""
     guest = f"stress:wss={job['wss']}" + (f",pattern={job['pattern']}" if "pattern" in job else "")
     programs = [Program("run", "--name", "job", "--memory", job["memory"], "--vcpus", str(job["vcpus"]), "--page-size",
                         job["page_size"], "--dirty", job["dirty"], "--guest", guest)]
     try:
         programs[0].wait_event("running")
         command = [DECANT, "migrate", "job"]
-        if fabric == "tcp":
-            programs.append(Program("receive", "--name", "job-there", "--listen", "127.0.0.1:0"))
+        if fabric != "loop":
+            programs.append(Program("receive", "--name", "job-there", "--listen", *listen, prefix=there))
             command.append(programs[1].wait_event("listening")["address"])
         command += ["--fabric", fabric, "--max-downtime", job["max_downtime"], "--verify", "--report", report]
         time.sleep(0.5)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=job.get("seconds", 240), check=False)
         if done.returncode != 0:
             raise Failure(f"decant migrate: status {done.returncode}: {done.stderr.strip()}")
+        meanwhile()
         with open(report, encoding="utf-8") as file:
             return json.load(file)
     finally:

@@ -6,3 +6,7 @@ vm_tests += \
 	test_kvm_probe \
 	test_kvm_shape \
 	test_kvm_state
+
+# Each page size once; `make check-long` repeats them.
+hosts_scripts += tests/vm/main_job_hosts.py
+main_job_hosts_timeout := 280

@@ -67,3 +67,10 @@ test_rail_srcs := \
 	$(fake_verbs_srcs) \
 	tests/unit/fabric/test_rail.c
 test_rail_without := $(fake_verbs_packages)
+# The same list over real verbs, on a host that has a rail.
+rdma_tests += test_fabric_verbs
+test_fabric_verbs_srcs := \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/test_fabric.c
+test_fabric_verbs_args := rdma
+test_fabric_verbs_timeout := 300
