@@ -25,6 +25,7 @@ command_there() { command -v "$1"; }
 library() { pkg-config --exists "$1"; }
 compiles() { echo "#include <$1>" | gcc -E -x c -; }
 compiles_32() { echo '#include <stdint.h>' | gcc -m32 -ffreestanding -c -x c - -o /dev/null; }
+rxe_provider() { ls /usr/lib/*/libibverbs/librxe-rdmav*.so; }
 clang_fuzzer() { [ -e "$(clang -print-resource-dir)/lib/linux/libclang_rt.fuzzer-x86_64.a" ]; }
 
 look_build() {
@@ -61,6 +62,9 @@ look_vm() {
 	need cpio cpio command_there cpio
 	need 'static busybox' busybox-static test -x /bin/busybox
 	need xz xz-utils command_there xz
+	need python3 python3 command_there python3
+	need 'the rdma tool' iproute2 command_there rdma
+	need "the verbs provider of soft-RoCE" ibverbs-providers rxe_provider
 }
 
 look_bench() {
