@@ -188,6 +188,7 @@ def main():
     parser.add_argument("--group", action="append", help="only this group; may be repeated")
     options = parser.parse_args()
     groups = [group for group in GROUPS if not options.group or group.name in options.group]
+    os.environ["DECANT_VM_CACHE"] = os.path.abspath(options.build)
     started = time.monotonic()
     rows = []
     for group in groups:
