@@ -74,3 +74,8 @@ test_fabric_verbs_srcs := \
 	tests/unit/fabric/test_fabric.c
 test_fabric_verbs_args := rdma
 test_fabric_verbs_timeout := 300
+rdma_tests += test_rdma_device
+test_rdma_device_srcs := \
+	tests/unit/fabric/fabric_pair.c \
+	tests/unit/fabric/test_rdma_device.c
+test_rdma_device_timeout := 300
