@@ -484,7 +484,8 @@ void peer_abort(struct peer *peer)
 	}
 	/* a close would wait for the reader; this makes TCP drop what it holds and say RST at once */
 	setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &discard, sizeof(discard));
-	connect(peer->fd, &nowhere, sizeof(nowhere));
+	if (connect(peer->fd, &nowhere, sizeof(nowhere)) < 0)
+		log_debug(&peer->log, "control connection: reset at close only: %s", strerror(errno));
 	io_wake_set(peer->wake_fd);
 }
 

@@ -104,6 +104,12 @@ static int check(const struct fabric_source *source)
 
 /* ---- connecting ---- */
 
+/* Channels go over the rails in turn. */
+static uint32_t rail_of(const struct fabric_source *source, uint32_t channel)
+{
+	return source->rails > 1 ? channel % source->rails : 0;
+}
+
 static int open_rail(struct fabric_source *source, uint32_t i, const struct fabric_pair *pair,
 		     struct decant_error *err)
 {
@@ -131,7 +137,7 @@ static int open_queues(struct fabric_source *source, uint32_t index, struct rdma
 {
 	const struct channel_opts opts = {
 		.id = id,
-		.pd = source->pd[index % source->rails],
+		.pd = source->pd[rail_of(source, index)],
 		.index = index,
 		.slot_size = index == 0 ? FABRIC_MESSAGE_MAX : sizeof(uint64_t),
 	};
@@ -144,7 +150,7 @@ static int open_queues(struct fabric_source *source, uint32_t index, struct rdma
 static int connect_channel(struct fabric_source *source, const struct fabric_source_opts *opts, uint32_t index,
 			   uint16_t port, uint64_t deadline_ns, struct decant_error *err)
 {
-	const struct fabric_pair *pair = &opts->pairs[index % source->rails];
+	const struct fabric_pair *pair = &opts->pairs[rail_of(source, index)];
 	struct channel *channel = &source->channel[index];
 	struct hello hello = { .channel = (uint16_t)index, .epoch = opts->epoch };
 	uint8_t bytes[HELLO_SIZE];
@@ -182,13 +188,13 @@ static int connect_all(struct fabric_source *source, const struct fabric_source_
 	for (uint32_t i = 0; rc == 0 && i < source->rails; i++)
 		rc = open_rail(source, i, &opts->pairs[i], err);
 	for (uint32_t i = 0; rc == 0 && i < source->channels; i++) {
-		rc = connect_channel(source, opts, i, ports.port[i % source->rails], deadline_ns, err);
+		rc = connect_channel(source, opts, i, ports.port[rail_of(source, i)], deadline_ns, err);
 		if (rc < 0) {
 			char text[RAIL_TEXT_MAX];
 
 			decant_error_prefix(err, "channel %" PRIu32 " from %s to %s", i,
-					    source->rail[i % source->rails].text,
-					    rail_text(&opts->pairs[i % source->rails].remote, text));
+					    source->rail[rail_of(source, i)].text,
+					    rail_text(&opts->pairs[rail_of(source, i)].remote, text));
 		}
 	}
 	return rc;
@@ -400,7 +406,7 @@ int rdma_source_write(struct fabric_source *source, const struct fabric_write *w
 	if (rc < 0)
 		return rc;
 	channel = &source->channel[write->channel];
-	rail = write->channel % source->rails;
+	rail = rail_of(source, write->channel);
 	rc = channel_write(channel, write->data, write->length, keys_unpack(write->lkey, rail), write->offset,
 			   keys_unpack(write->rkey, rail));
 	if (rc == -EAGAIN) {
