@@ -51,7 +51,7 @@ GROUPS = [
     Group("vm", "gcc", GCC, [], ["--flag", "vm"], vm=[]),
     Group("rdma", "gcc", GCC, [], ["--suite", "rdma"], vm=["--rdma", "--parallel"]),
     Group("rdma-kvm", "gcc", GCC, [], ["--suite", "rdma-kvm"], vm=["--rdma", "--cpus", "1"]),
-    Group("hosts", "gcc", GCC, [], ["--suite", "hosts"], vm=["--rdma", "--hosts", "2", "--cpus", "1", "--memory", "1500M"]),
+    Group("hosts", "gcc", GCC, [], ["--suite", "hosts"], vm=["--rdma", "--hosts", "2", "--rails", "2", "--cpus", "1", "--memory", "1500M"]),
     Group("asan", "asan", ASAN, ["unit", "integration"], ["unit", "integration"]),
     Group("tsan", "tsan", TSAN, ["unit", "integration"], ["unit", "integration"]),
     Group("fuzz", "fuzz", FUZZ, ["fuzz"], ["fuzz"]),

@@ -97,8 +97,8 @@ def size(text):
     return int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]]
 
 
-def migrate(fabric, job, report, there=(), listen=("127.0.0.1:0",), meanwhile=lambda: None):
-    """One migration, the receiver started by the command @there; @meanwhile is called when the guest has moved. Its report."""
+def migrate(fabric, job, report, there=(), listen=("127.0.0.1:0",), options=(), after=lambda: None):
+    """One migration, the receiver started by the command @there; @after is called when the guest has moved. Its report."""
     guest = f"stress:wss={job['wss']}" + (f",pattern={job['pattern']}" if "pattern" in job else "")
     programs = [Program("run", "--name", "job", "--memory", job["memory"], "--vcpus", str(job["vcpus"]), "--page-size",
                         job["page_size"], "--dirty", job["dirty"], "--guest", guest)]
@@ -108,12 +108,12 @@ def migrate(fabric, job, report, there=(), listen=("127.0.0.1:0",), meanwhile=la
         if fabric != "loop":
             programs.append(Program("receive", "--name", "job-there", "--listen", *listen, prefix=there))
             command.append(programs[1].wait_event("listening")["address"])
-        command += ["--fabric", fabric, "--max-downtime", job["max_downtime"], "--verify", "--report", report]
+        command += ["--fabric", fabric, "--max-downtime", job["max_downtime"], "--verify", "--report", report, *options]
         time.sleep(0.5)
         done = subprocess.run(command, capture_output=True, text=True, timeout=job.get("seconds", 240), check=False)
         if done.returncode != 0:
             raise Failure(f"decant migrate: status {done.returncode}: {done.stderr.strip()}")
-        meanwhile()
+        after()
         with open(report, encoding="utf-8") as file:
             return json.load(file)
     finally:

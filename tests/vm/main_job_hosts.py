@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """main_job_hosts.py -- the main job between two hosts: a real guest in nested KVM moves over real verbs on soft-RoCE
 
-Runs on the first of the two VMs of `tests/vm/run --hosts 2 --rdma`. Without arguments: each page size once, as TAP. With
---runs N and --page-size: so many in a row. Beside what must hold of every main job: the fabric was RDMA, and when the guest has
-moved neither host's RDMA resources are more than before it.
+Runs on the first of the two VMs of `tests/vm/run --hosts 2 --rails 2 --rdma`. Without arguments, as TAP: each page size once, and
+one whose RDMA network is cut on the way, which goes on over TCP on the other network. With --runs N and --page-size: so many in
+a row. Beside what must hold of every main job: the fabric was RDMA, and when the guest has moved neither host's RDMA resources
+are more than before it.
 """
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
@@ -48,10 +51,40 @@ def run(page_size):
     for prefix in ((), ON_HOST2):
         huge_pages(prefix, pages)
     with tempfile.TemporaryDirectory() as folder:
-        report = main_job.migrate("rdma", job, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.0.2:0", "--insecure"),
+        report = main_job.migrate("rdma", job, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.0.2:0", "--insecure"), (),
                                   lambda: expect_released(before))
     main_job.check(report, job)
     if report["fabric"] != "rdma" or "reaches" not in report["fabric_reason"]:
+        raise main_job.Failure(f"fabric {report['fabric']}: {report['fabric_reason']}")
+    return report
+
+
+def cut_on_the_way(seconds):
+    """Takes the first network away when about a quarter of the memory has gone over it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        status = subprocess.run([main_job.DECANT, "status", "job", "--json"], capture_output=True, text=True, check=False)
+        migration = json.loads(status.stdout or "{}").get("migration") or {}
+        if migration.get("state") == "precopy" and migration.get("permille", 0) >= 200:
+            subprocess.run(["ip", "link", "set", "eth0", "down"], check=True)
+            return
+        time.sleep(0.1)
+
+
+def run_cut():
+    """Data goes over the first network, the control connection over the second."""
+    before = resources(), resources(ON_HOST2)
+    cutter = threading.Thread(target=cut_on_the_way, args=(JOB["seconds"],))
+    cutter.start()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            report = main_job.migrate("rdma", JOB, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.1.2:0", "--insecure"),
+                                      ("--rail", "rxe0=10.9.0.2"), lambda: expect_released(before))
+    finally:
+        cutter.join()
+        subprocess.run(["ip", "link", "set", "eth0", "up"], check=True)
+    main_job.check(report, JOB)
+    if report["fabric"] != "tcp" or "RDMA was lost" not in report["fabric_reason"]:
         raise main_job.Failure(f"fabric {report['fabric']}: {report['fabric_reason']}")
     return report
 
@@ -62,18 +95,20 @@ def main():
     parser.add_argument("--page-size", action="append")
     options = parser.parse_args()
     if "DECANT_VM_RUN" not in os.environ:
-        print("SKIP: there is no second host; run it in tests/vm/run --hosts 2 --rdma")
+        print("SKIP: there is no second host; run it in tests/vm/run --hosts 2 --rails 2 --rdma")
         return 77
-    cases = (options.page_size or ["4K", "2M"]) * options.runs
+    cases = [(f"{size} pages", run, (size,)) for size in options.page_size or ["4K", "2M"]] * options.runs
+    if not options.page_size:
+        cases.append(("the RDMA network cut on the way", run_cut, ()))
     failed = 0
     print(f"1..{len(cases)}", flush=True)
-    for number, page_size in enumerate(cases, 1):
+    for number, (name, case, arguments) in enumerate(cases, 1):
         try:
-            print(f"# {main_job.words(run(page_size))}")
-            print(f"ok {number} - main job over RDMA between two hosts: {page_size} pages ({number})", flush=True)
+            print(f"# {main_job.words(case(*arguments))}")
+            print(f"ok {number} - main job over RDMA between two hosts: {name} ({number})", flush=True)
         except (main_job.Failure, subprocess.SubprocessError, OSError) as why:
             failed += 1
-            print(f"not ok {number} - main job over RDMA between two hosts: {page_size} pages ({number})\n# {why}", flush=True)
+            print(f"not ok {number} - main job over RDMA between two hosts: {name} ({number})\n# {why}", flush=True)
     return 1 if failed else 0
 
 
