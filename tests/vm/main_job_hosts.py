@@ -59,10 +59,9 @@ def run(page_size):
     return report
 
 
-def cut_on_the_way(seconds):
-    """Takes the first network away when about a quarter of the memory has gone over it."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def cut_on_the_way(over):
+    """Takes the first network away when about a quarter of the memory has gone over it, unless all is @over before."""
+    while not over.is_set():
         status = subprocess.run([main_job.DECANT, "status", "job", "--json"], capture_output=True, text=True, check=False)
         migration = json.loads(status.stdout or "{}").get("migration") or {}
         if migration.get("state") == "precopy" and migration.get("permille", 0) >= 200:
@@ -74,13 +73,15 @@ def cut_on_the_way(seconds):
 def run_cut():
     """Data goes over the first network, the control connection over the second."""
     before = resources(), resources(ON_HOST2)
-    cutter = threading.Thread(target=cut_on_the_way, args=(JOB["seconds"],))
+    over = threading.Event()
+    cutter = threading.Thread(target=cut_on_the_way, args=(over,))
     cutter.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
             report = main_job.migrate("rdma", JOB, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.1.2:0", "--insecure"),
                                       ("--rail", "rxe0=10.9.0.2"), lambda: expect_released(before))
     finally:
+        over.set()
         cutter.join()
         subprocess.run(["ip", "link", "set", "eth0", "up"], check=True)
     main_job.check(report, JOB)
