@@ -66,6 +66,34 @@ static void test_sink__whose_queue_pair_fails_loses_the_channel(void **state)
 	pair_free(pair);
 }
 
+/* The sink's end fails when it gives credits back for the fourth barrier; two more have arrived by then. */
+static void break_at_fourth(struct joined *pair, uint32_t channel, uint64_t round)
+{
+	(void)pair;
+	(void)channel;
+	if (round != 4)
+		return;
+	usleep(2000); /* the other two may not have been handed over yet */
+	assert_true(fake_break(1, IBV_WC_RETRY_EXC_ERR));
+}
+
+static void test_sink__that_fails_has_first_reported_what_arrived(void **state)
+{
+	(void)state;
+
+	for (int attempt = 0; attempt < 10; attempt++) {
+		struct joined *pair = pair_open(rdma, 1);
+
+		pair->on_barrier = break_at_fourth;
+		pair_connect(pair);
+		for (uint64_t round = 1; round <= 6; round++)
+			assert_int_equal(pair_post_barrier(pair, round), 0);
+		assert_int_equal(pair_await_lost(pair, 0), -ETIMEDOUT);
+		assert_int_equal(pair->round[0], 6);
+		pair_free(pair);
+	}
+}
+
 static void test_work__without_an_answer_is_given_up_in_time(void **state)
 {
 	struct joined *pair = pair_new(rdma, 2);
@@ -548,6 +576,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		rdma_rig_test(test_work__that_fails_loses_the_epoch),
 		rdma_rig_test(test_sink__whose_queue_pair_fails_loses_the_channel),
+		rdma_rig_test(test_sink__that_fails_has_first_reported_what_arrived),
 		rdma_rig_test(test_work__without_an_answer_is_given_up_in_time),
 		rdma_rig_test(test_wait__ends_when_the_peer_is_gone),
 		rdma_rig_test(test_receiver__that_is_late_is_tried_again),

@@ -346,29 +346,49 @@ static int take_receive(const struct channel *channel, const struct ibv_wc *wc, 
 	return 0;
 }
 
+static int take_completion(struct channel *channel, const struct ibv_wc *wc, struct channel_receipt *receipts,
+			   int *found, struct decant_error *err)
+{
+	int rc;
+
+	if (wc->status != IBV_WC_SUCCESS)
+		return refuse_completion(channel, wc, err);
+	if ((wc->wr_id & RECEIVE_ID) == 0) {
+		account(channel, wc->wr_id);
+		return 0;
+	}
+	rc = take_receive(channel, wc, &receipts[*found], err);
+	if (rc == 0)
+		++*found;
+	return rc;
+}
+
 int channel_poll(struct channel *channel, struct channel_receipt *receipts, int max, bool *any,
 		 struct decant_error *err)
 {
 	struct ibv_wc wc[POLL_BATCH];
-	int receipts_found = 0;
-	const int n = verbs_poll(channel->cq, max < POLL_BATCH ? max : POLL_BATCH, wc);
+	int found = 0, n = 1;
 
+	if (channel->has_failed)
+		wc[0] = channel->failed;
+	else
+		n = verbs_poll(channel->cq, max < POLL_BATCH ? max : POLL_BATCH, wc);
 	*any = n > 0;
 	if (n < 0)
 		return decant_error_set(err, n, "channel %" PRIu32 ": poll: %s", channel->index, strerror(-n));
 	if (n > 0)
 		channel->progress_ns = clock_now_ns();
 	for (int i = 0; i < n; i++) {
-		int rc = 0;
+		const int rc = take_completion(channel, &wc[i], receipts, &found, err);
 
-		if (wc[i].status != IBV_WC_SUCCESS)
-			return refuse_completion(channel, &wc[i], err);
-		if ((wc[i].wr_id & RECEIVE_ID) == 0)
-			account(channel, wc[i].wr_id);
-		else
-			rc = take_receive(channel, &wc[i], &receipts[receipts_found++], err);
-		if (rc < 0)
+		if (rc < 0 && found == 0)
 			return rc;
+		if (rc < 0) {
+			/* a barrier or a goodbye that came before the end counts */
+			channel->failed = wc[i];
+			channel->has_failed = true;
+			break;
+		}
 	}
-	return receipts_found;
+	return found;
 }

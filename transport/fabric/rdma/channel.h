@@ -72,6 +72,10 @@ struct channel {
 	uint64_t progress_ns; /* when something last completed, or work was given to an idle queue */
 
 	uint64_t posts, completions;
+
+	/* a completion that ends the channel, kept until what came before it has been returned */
+	struct ibv_wc failed;
+	bool has_failed;
 };
 
 struct channel_opts {
@@ -126,7 +130,7 @@ struct channel_receipt {
  * channel_poll() -- take completions: own work is accounted for, receipts are returned
  *
  * Returns the number of receipts, at most @max; 0 with *@any false if there was nothing at all; or -errno with @err, which
- * says what the device said: the channel is lost.
+ * says what the device said: the channel is lost. Whatever was received before that is returned first.
  */
 int channel_poll(struct channel *channel, struct channel_receipt *receipts, int max, bool *any,
 		 struct decant_error *err);
