@@ -544,8 +544,9 @@ uint64_t rdma_source_pending(const struct fabric_source *source)
 	uint64_t bytes = 0;
 
 	DECANT_AUTO_UNLOCK(&pollable->lock);
-	if (check(source) == 0)
-		(void)drain_all(pollable);
+	/* what it finds may be what a wait is for */
+	if (check(source) == 0 && drain_all(pollable) > 0)
+		pollable->blocked = false;
 	for (uint32_t i = 0; i < source->channels; i++)
 		bytes += source->channel[i].bytes + source->channel[i].gathered_bytes;
 	return bytes;
@@ -589,11 +590,12 @@ static void begin_goodbye(struct fabric_source *source)
 static void say_goodbye(struct fabric_source *source)
 {
 	const uint64_t deadline_ns = clock_deadline_ns(GOODBYE_NS);
-	bool waiting = source->standing && source->error.code == 0;
+	bool waiting = source->standing && source->error.code == 0 && take_events(source) == 0;
 
 	if (waiting)
 		begin_goodbye(source);
-	while (waiting && clock_now_ns() < deadline_ns) {
+	/* who has gone does not answer */
+	while (waiting && take_events(source) == 0 && clock_now_ns() < deadline_ns) {
 		waiting = false;
 		for (uint32_t i = 0; i < source->channels; i++) {
 			if (drain(source, &source->channel[i]) < 0)

@@ -22,6 +22,13 @@ static int from_return(int rc)
 	return rc > 0 ? -rc : rc;
 }
 
+/* -EAGAIN is the fabric's word for "full, wait": from a device it would be waited for without end. */
+static int from_work(int rc)
+{
+	rc = from_return(rc);
+	return rc == -EAGAIN ? -ENOBUFS : rc;
+}
+
 static int unblock(int fd)
 {
 	const int flags = fcntl(fd, F_GETFL);
@@ -177,14 +184,14 @@ int verbs_post_send(struct ibv_qp *qp, struct ibv_send_wr *list)
 {
 	struct ibv_send_wr *bad;
 
-	return from_return(ibv_post_send(qp, list, &bad));
+	return from_work(ibv_post_send(qp, list, &bad));
 }
 
 int verbs_post_receive(struct ibv_qp *qp, struct ibv_recv_wr *list)
 {
 	struct ibv_recv_wr *bad;
 
-	return from_return(ibv_post_recv(qp, list, &bad));
+	return from_work(ibv_post_recv(qp, list, &bad));
 }
 
 int verbs_poll(struct ibv_cq *cq, int max, struct ibv_wc *completions)
@@ -196,7 +203,7 @@ int verbs_poll(struct ibv_cq *cq, int max, struct ibv_wc *completions)
 
 int verbs_arm(struct ibv_cq *cq)
 {
-	return from_return(ibv_req_notify_cq(cq, 0));
+	return from_work(ibv_req_notify_cq(cq, 0));
 }
 
 int verbs_take_notice(struct ibv_comp_channel *channel)
