@@ -79,6 +79,12 @@ class Program:
         self.log.seek(0)
         raise Failure(f"no event {name}: {self.log.read().decode(errors='replace')}")
 
+    def said(self):
+        """What it has complained of, and whether it is still there."""
+        time.sleep(1)
+        self.log.seek(0)
+        return f"{' '.join(self.process.args)}: status {self.process.poll()}: {self.log.read().decode(errors='replace').strip()}"
+
     def end(self):
         """Ask it to end, and make sure that it has."""
         if self.process.poll() is None:
@@ -112,7 +118,7 @@ def migrate(fabric, job, report, there=(), listen=("127.0.0.1:0",), options=(), 
         time.sleep(0.5)
         done = subprocess.run(command, capture_output=True, text=True, timeout=job.get("seconds", 240), check=False)
         if done.returncode != 0:
-            raise Failure(f"decant migrate: status {done.returncode}: {done.stderr.strip()}")
+            raise Failure(f"decant migrate: status {done.returncode}: {done.stderr.strip()}; {programs[-1].said()}")
         after()
         with open(report, encoding="utf-8") as file:
             return json.load(file)
