@@ -4,7 +4,7 @@
 
 A group is a make target with a build folder of its own. One that runs tests counts each of them, any other counts as one
 test. Goes on after a failure, so that one run tells all. The last line is the count, and the only thing to look at when it
-says `0 failed, 0 skipped`.
+says `0 failed, 0 skipped`. A test that failed once and then passed alone is said to be FLAKY; more than FLAKY_MAX are a failure.
 """
 import argparse
 import concurrent.futures
@@ -17,6 +17,7 @@ import time
 
 BUDGET_SECONDS = 20 * 60
 FUZZ_SECONDS = 20
+FLAKY_MAX = 3
 OUTPUT_LINES_SHOWN = 80
 PROGRESS = re.compile(r"^  [A-Z]+ +\S+$")
 
@@ -82,7 +83,7 @@ def run_suites(options, group):
         path = os.path.join(options.build, "check", group.folder, "tests", f"results-{suite}.json")
         if os.path.exists(path):
             os.unlink(path)
-        succeeded = make(options, group, [target], False)
+        succeeded = make(options, group, [target, "TEST_FLAGS=--again"], False)
         if not os.path.exists(path):
             rows.append({"name": f"{group.name}: {suite}", "result": "fail", "reason": "did not run"})
             continue
@@ -102,19 +103,24 @@ def run_in_vm(options, group):
     path = os.path.join(folder, "tests", f"results-{group.name}.json")
     command = ["tests/vm/run", "--build", options.build, "--timeout", str(VM_TIMEOUT_SECONDS[group.name]), *group.vm,
                "--share", folder, "--", sys.executable, "tests/run-tests.py", "--list", os.path.join(folder, "tests", "list"),
-               "--build", folder, *group.suites, "--results", path]
+               "--build", folder, *group.suites, "--again", "--results", path]
     if os.path.exists(path):
         os.unlink(path)
+    complaint = {"name": group.name, "result": "fail", "reason": "the VM was at fault: its kernel's complaint is above", "details": []}
+    faulty = 0
     for _ in range(VM_TRIES):
         status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
-        if os.path.exists(path):
+        faulty += status == VM_FAULTY
+        if os.path.exists(path) and (status != VM_FAULTY or faulty == 2):
             break
-    else:
+    if not os.path.exists(path):
         return [{"name": group.name, "result": "fail", "reason": f"the VM brought no results, {VM_TRIES} times"}]
     with open(path, encoding="utf-8") as results:
         rows = json.load(results)
     if status == VM_FAULTY:
-        rows.append({"name": group.name, "result": "fail", "reason": "the VM was at fault: its kernel's complaint is above"})
+        rows.append(complaint)
+    elif faulty and rows:
+        rows[0].setdefault("flaky", []).append(complaint)
     return rows or [{"name": group.name, "result": "fail", "reason": "found no tests"}]
 
 
@@ -181,6 +187,18 @@ def run_groups(options, groups):
         return rows + others.result()
 
 
+def show_flaky(rows):
+    """Tests that needed a second run, with what they said in the first; so many that it is no accident are a failure."""
+    flaky = [(row["group"], first) for row in rows for first in row.get("flaky", [])]
+    for group, first in flaky:
+        print(f"FLAKY {group}/{first['name']}: {first['reason']}")
+        for line in first["details"]:
+            print(f"    {line}")
+    if sum("flaky" in row for row in rows) > FLAKY_MAX:
+        return [{"name": "flaky", "group": "check", "result": "fail", "reason": f"{len(flaky)} tests failed before they passed"}]
+    return []
+
+
 def summary(groups, rows, seconds):
     print("\ngroup           passed failed skipped   seconds")
     for group in groups:
@@ -208,6 +226,7 @@ def main():
     started = time.monotonic()
     rows = run_groups(options, groups)
     rows = settle_skipped(rows)
+    rows += show_flaky(rows)
     summary(groups, rows, time.monotonic() - started)
     with open(os.path.join(options.build, "check", "results.json"), "w", encoding="utf-8") as out:
         json.dump(rows, out, indent=1)

@@ -54,7 +54,7 @@ $(O)/tests/list: FORCE
 .PHONY: tests
 tests: $(unit_programs) $(integration_programs) $(rdma_programs) $(O)/tests/list ## build the test programs
 
-run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)'
+run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)' $(TEST_FLAGS)
 .PHONY: unit integration scripts rdma
 unit: $(unit_programs) $(O)/tests/list ## run the unit tests
 	$(run_tests) --suite unit

@@ -6,6 +6,10 @@ Reads the list that the Makefile writes (one `name|suite|timeout|flags|command` 
 cmocka does when asked to, counts per test point, any other by its exit status: 0 passed, 77 skipped, else failed. Each
 program runs in a session of its own, with a TMPDIR and an XDG_RUNTIME_DIR of its own; processes or files that are still there
 when it has ended are a failure. Prints a line per test, the logs of those that failed, and the count on the last line.
+
+With --again a program that failed is run a second time, alone, after all others: on a busy machine a test can miss its time.
+What a second run could only hide is final at once: a guest that complains of its memory or runs twice, a sanitizer's finding,
+a crash, something left behind. A test that passes only then is said to be FLAKY, with what it said the first time.
 """
 import argparse
 import concurrent.futures
@@ -26,6 +30,10 @@ TAP_PLAN = re.compile(r"^1\.\.(\d+)")
 LOG_LINES_SHOWN = 60
 DETAIL_LINES = 12
 SKIP_STATUS = 77
+SANITIZER_STATUS = 99
+AGAIN_SECONDS_MAX = 200
+ORACLE = re.compile(r"BAD memory|the guest at the \w+ says|the guest runs (twice|nowhere)|pages? differ|is not that of version|"
+                    r"guest_verdict\W+bad|Sanitizer|runtime error:")
 print_lock = threading.Lock()
 
 
@@ -167,7 +175,7 @@ def tap_details(text):
 def how_it_ended(status):
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}" + (" (a sanitizer's)" if status == 99 else "")
+    return f"exit status {status}" + (" (a sanitizer's)" if status == SANITIZER_STATUS else "")
 
 
 def judge(test, status, timed_out, left, text):
@@ -191,14 +199,23 @@ def judge(test, status, timed_out, left, text):
     return results
 
 
-def run_test(test, options):
+def is_final(test, results, status, left, timed_out, text):
+    """Whether a failure says more than that the machine was slow."""
+    details = tap_details(text)
+    said = [line for name, result, _ in results if result == "fail"
+            for line in details.get(name.removeprefix(test.name + ": "), [])]
+    crashed = status < 0 and not timed_out
+    return crashed or status == SANITIZER_STATUS or bool(left) or ORACLE.search("\n".join(said) or text) is not None
+
+
+def run_test(test, options, again=False):
     """Run one program and say what came of it; returns dictionaries for the list of results."""
     reason = left_out(test, options.san)
     if reason:
         return [] # chosen when the list was written, so not a skip
     folder = os.path.join(options.build, "tests", "log", test.suite)
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, test.name + ".log")
+    path = os.path.join(folder, test.name + (".again.log" if again else ".log"))
     scratch = tempfile.mkdtemp(prefix="decant-")
     try:
         with open(path, "wb") as log:
@@ -211,21 +228,25 @@ def run_test(test, options):
         shutil.rmtree(scratch, ignore_errors=True)
     with open(path, encoding="utf-8", errors="replace") as log:
         text = log.read()
-    return report(test, judge(test, status, timed_out, left, text), seconds, path, text)
+    results = judge(test, status, timed_out, left, text)
+    worth_another = (options.again and not again and seconds < AGAIN_SECONDS_MAX
+                     and not is_final(test, results, status, left, timed_out, text))
+    return report(test, results, seconds, path, text, worth_another)
 
 
-def report(test, results, seconds, log, text):
+def report(test, results, seconds, log, text, worth_another):
     rows = []
     details = {f"{test.name}: {name}": lines for name, lines in tap_details(text).items()}
     last = [line for line in text.splitlines() if line.strip()][-DETAIL_LINES:]
     with print_lock:
         for name, result, reason in results:
             tail = f": {reason}" if reason else ""
-            print(f"{result.upper():4} {test.suite}/{name}{tail}", flush=True)
+            word = "AGAIN" if result == "fail" and worth_another else f"{result.upper():4}"
+            print(f"{word} {test.suite}/{name}{tail}", flush=True)
             rows.append({"name": name, "suite": test.suite, "program": test.name, "result": result, "reason": reason,
                          "seconds": round(seconds, 3), "log": log})
             if result == "fail":
-                rows[-1]["details"] = details.get(name, last)
+                rows[-1].update(details=details.get(name, last), worth_another=worth_another)
     return rows
 
 
@@ -239,6 +260,23 @@ def run_all(tests, options):
     for test in tests:
         if "heavy" in test.flags:
             rows += run_test(test, options)
+    return rows
+
+
+def run_failed_again(tests, rows, options):
+    """Once more, alone, what may have failed for want of time; returns the rows that count."""
+    for test in tests:
+        first = [row for row in rows if (row["suite"], row["program"]) == (test.suite, test.name)]
+        if not any(row.get("worth_another") for row in first):
+            continue
+        second = run_test(test, options, again=True)
+        if not any(row["result"] == "fail" for row in second):
+            for row in first:
+                if row["result"] == "fail":
+                    print(f"FLAKY {row['suite']}/{row['name']}: passed when it was run again", flush=True)
+            second[0]["flaky"] = [{"name": row["name"], "reason": row["reason"], "details": row["details"]}
+                                  for row in first if row["result"] == "fail"]
+        rows = [row for row in rows if row not in first] + second
     return rows
 
 
@@ -261,12 +299,13 @@ def main():
     parser.add_argument("--only", default="", help="a regular expression that the program's name must match")
     parser.add_argument("--flag", default="", help="only tests that have this flag")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="run a program that failed a second time")
     parser.add_argument("--results", help="where to write the list of results")
     options = parser.parse_args()
     tests = [test for test in read_list(options.list)
              if (not options.suite or test.suite in options.suite) and re.search(options.only, test.name)
              and (not options.flag or options.flag in test.flags)]
-    rows = run_all(tests, options)
+    rows = run_failed_again(tests, run_all(tests, options), options)
     path = options.results or os.path.join(options.build, "tests", "results-" + "-".join(options.suite or ["all"]) + ".json")
     with open(path, "w", encoding="utf-8") as out:
         json.dump(rows, out, indent=1)
