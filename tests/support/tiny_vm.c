@@ -2,6 +2,11 @@
 /* tiny_vm.c -- a VM of a few vCPUs and a few instructions, under libdecant-kvm, for its tests */
 #include "support/tiny_vm.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #define TINY_CPUID_MAX 256
 #define TINY_TSS 0xfffbd000ul
@@ -36,6 +42,12 @@ bool tiny_vm_available(void)
 	}
 	close(fd);
 	return true;
+}
+
+void tiny_vm_skip(const char *why)
+{
+	print_message("SKIP: %s\n", why);
+	skip();
 }
 
 static void tiny_kicked(int number)

@@ -51,6 +51,9 @@ struct tiny_vm {
 /* tiny_vm_available() -- is there a /dev/kvm to use; else prints the SKIP line */
 bool tiny_vm_available(void);
 
+/* tiny_vm_skip() -- leave the test out, and say why */
+void tiny_vm_skip(const char *why);
+
 /* tiny_vm_new() -- with CPUID set, all vCPUs added; asserts that it works */
 struct tiny_vm *tiny_vm_new(const struct tiny_vm_opts *opts);
 

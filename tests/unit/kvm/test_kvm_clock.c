@@ -216,7 +216,7 @@ static void test_clock_start__sets_an_offset_where_the_host_has_one(void **state
 	uint64_t before, after;
 
 	if (!kvm_tsc_offset_works(vms->to->vcpu[0].fd))
-		skip();
+		tiny_vm_skip("this KVM has no TSC offset attribute");
 	assert_int_equal(decant_kvm_clock_stop(vms->from->kvm, NULL), 0);
 	vms->from->kvm->vcpus[0]->tsc += shift;
 	vms->from->kvm->vcpus[1]->tsc += shift + 1000;
@@ -239,7 +239,7 @@ static void test_state_load__tsc_that_would_run_backwards(void **state)
 	struct decant_error err = DECANT_ERROR_INIT;
 
 	if (kvm_tsc_offset_works(vms->to->vcpu[0].fd))
-		skip();
+		tiny_vm_skip("this KVM has a TSC offset attribute");
 	assert_int_equal(decant_kvm_clock_stop(vms->from->kvm, NULL), 0);
 	vms->from->kvm->vcpus[1]->tsc += 1ull << 40;
 	save(vms);
@@ -263,7 +263,7 @@ static void test_clock_start__says_when_the_tsc_jumps(void **state)
 	int warnings = 0;
 
 	if (kvm_tsc_offset_works(vms->to->vcpu[0].fd))
-		skip();
+		tiny_vm_skip("this KVM has a TSC offset attribute");
 	vms->to->kvm->log =
 		(struct decant_log){ .fn = count_warning, .opaque = &warnings, .level = DECANT_LOG_WARNING };
 	assert_int_equal(decant_kvm_clock_stop(vms->from->kvm, NULL), 0);
