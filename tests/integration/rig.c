@@ -225,10 +225,12 @@ static void expect_progress(struct synthetic *vmm, bool expected)
 {
 	const uint64_t before = synthetic_work(vmm);
 
-	assert_int_equal(synthetic_is_running(vmm), expected);
+	if (synthetic_is_running(vmm) != expected)
+		fail_msg("the guest runs %s", expected ? "nowhere" : "twice");
 	if (!expected) {
 		usleep(10000);
-		assert_int_equal(synthetic_work(vmm), before);
+		if (synthetic_work(vmm) != before)
+			fail_msg("the guest runs twice: it works where it should not run");
 		return;
 	}
 	for (int i = 0; i < 10000 && synthetic_work(vmm) == before; i++)
@@ -290,12 +292,14 @@ void rig_expect_stayed(struct rig *rig, int code)
 	assert_true(strlen(rig->err.msg) > 0);
 	assert_null(strchr(rig->err.msg, '\n'));
 	assert_int_equal(rig->stats.state, rig->ret == -ECANCELED ? DECANT_STATE_CANCELLED : DECANT_STATE_FAILED);
-	assert_true(synthetic_is_running(rig->source));
+	if (!synthetic_is_running(rig->source))
+		fail_msg("the guest runs nowhere: not where it should have stayed");
 	if (rig->config.writers > 0)
 		expect_progress(rig->source, true);
 	expect_verdict_ok(rig->source, "source");
 	await_discard(rig);
-	assert_false(synthetic_is_running(rig->destination));
+	if (synthetic_is_running(rig->destination))
+		fail_msg("the guest runs twice: it stayed, and runs at the destination");
 }
 
 /* A receiver that is still clearing up says that it is busy. */
