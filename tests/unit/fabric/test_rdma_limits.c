@@ -392,6 +392,41 @@ static void test_close__in_every_other_state(void **state)
 	fake_cut(false);
 }
 
+/* ---- a queue whose completions are late ---- */
+
+/* The peer's credits come back, the completions of the SENDs that took them do not: credits alone would overrun the queue. */
+static void test_message__waits_for_room_in_the_queue_and_not_for_credits_alone(void **state)
+{
+	const struct fake_limits limits = { .max_qp_wr = 36,
+					    .max_cqe = 1024,
+					    .max_sge = 4,
+					    .max_mr = 1024,
+					    .max_msg_sz = 1u << 30,
+					    .max_mr_size = UINT64_MAX };
+	const struct fake_plan plan = { .lose_completion = 1, .lose_rest = true };
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct joined *pair;
+	uint8_t message[64] = { 1 };
+	int sent = 0, idle = 0, rc;
+
+	(void)state;
+	rdma_rig_limits(1, &limits);
+	pair = pair_new(rdma, 1);
+	fake_plan_set(&plan);
+	while (idle < 50) {
+		rc = rdma->source_message(pair->source, message, sizeof(message));
+		rdma->source_last_error(pair->source, &err);
+		if (rc != 0 && rc != -EAGAIN)
+			fail_msg("after %d messages: %d: %s", sent, rc, err.msg);
+		sent += rc == 0;
+		idle = rc == 0 ? 0 : idle + 1;
+		if (rc == -EAGAIN)
+			usleep(10000);
+	}
+	assert_int_equal(sent, limits.max_qp_wr - 1); /* one is kept for the goodbye */
+	pair_free(pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +436,7 @@ int main(void)
 		rdma_rig_test(test_device__with_short_messages_gets_its_writes_in_pieces),
 		rdma_rig_test(test_device__with_short_queues_is_used_as_it_is),
 		rdma_rig_test(test_device__with_too_short_queues_is_refused),
+		rdma_rig_test(test_message__waits_for_room_in_the_queue_and_not_for_credits_alone),
 		rdma_rig_test(test_device__that_registers_no_more_says_so),
 		rdma_rig_test(test_rails__carry_every_other_channel),
 		rdma_rig_test(test_rails__are_no_more_than_channels),

@@ -241,10 +241,14 @@ static uint32_t immediate(enum channel_kind kind, uint32_t value)
 	return htonl((uint32_t)kind << IMM_KIND_SHIFT | (value & IMM_VALUE_MASK));
 }
 
-/* The reserve: SENDs are bounded by their credits, so there is always room for them. */
-bool channel_can_send(const struct channel *channel)
+/*
+ * Writes leave the reserve alone, so a credit nearly always has its room. Not always: it comes back when the peer has posted its receive
+ * again, which may be before the completion of the SEND that took it.
+ */
+bool channel_can_send(const struct channel *channel, uint32_t kept)
 {
-	return channel->credits > 0;
+	return channel->credits > kept &&
+	       channel->posted + channel->gathered + kept - channel->done < channel->depth + SEND_RESERVE;
 }
 
 int channel_send(struct channel *channel, enum channel_kind kind, const void *data, uint32_t length)

@@ -103,8 +103,8 @@ void channel_close(struct channel *channel);
 int channel_write(struct channel *channel, const void *data, uint32_t length, uint32_t lkey, uint64_t remote,
 		  uint32_t rkey);
 
-/* channel_can_send() -- is there a credit and room for a SEND? */
-bool channel_can_send(const struct channel *channel);
+/* channel_can_send() -- is there room and a credit for a SEND, beside @kept others? */
+bool channel_can_send(const struct channel *channel, uint32_t kept);
 
 /* channel_send() -- copy @data into the ring, SEND it and hand everything over; only after channel_can_send() */
 int channel_send(struct channel *channel, enum channel_kind kind, const void *data, uint32_t length);

@@ -41,6 +41,7 @@
 #define GOODBYE_NS (500 * NSEC_PER_MSEC)
 
 #define RECEIPTS 32
+#define BYE_CREDITS 1u /* kept back for the goodbye */
 
 struct source_rail {
 	struct rdma_cm_id *anchor; /* bound to the rail: keeps its device open and holds nothing else */
@@ -452,9 +453,9 @@ int rdma_source_barrier(struct fabric_source *source, uint64_t round)
 		rc = drain_all(source);
 	if (rc < 0)
 		return rc;
-	/* on all channels or on none; the last credit is kept for the goodbye */
+	/* on all channels or on none */
 	for (uint32_t i = 0; i < source->channels; i++)
-		if (source->channel[i].credits < 2)
+		if (!channel_can_send(&source->channel[i], BYE_CREDITS))
 			return outcome(source, -EAGAIN);
 	rc = 0;
 	for (uint32_t i = 0; rc == 0 && i < source->channels; i++)
@@ -475,7 +476,7 @@ int rdma_source_message(struct fabric_source *source, const void *data, size_t l
 		rc = drain(source, channel);
 	if (rc < 0)
 		return rc;
-	if (channel->credits < 2)
+	if (!channel_can_send(channel, BYE_CREDITS))
 		return outcome(source, -EAGAIN);
 	return outcome(source, channel_send(channel, CHANNEL_MESSAGE, data, (uint32_t)length));
 }
@@ -582,7 +583,7 @@ static void begin_goodbye(struct fabric_source *source)
 
 		if (drain(source, channel) < 0)
 			return;
-		if (!channel->open && channel_can_send(channel) && channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
+		if (!channel->open && channel_can_send(channel, 0) && channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
 			return;
 	}
 }
