@@ -583,7 +583,8 @@ static void begin_goodbye(struct fabric_source *source)
 
 		if (drain(source, channel) < 0)
 			return;
-		if (!channel->open && channel_can_send(channel, 0) && channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
+		if (!channel->open && channel_can_send(channel, 0) &&
+		    channel_send(channel, CHANNEL_BYE, NULL, 0) < 0)
 			return;
 	}
 }
