@@ -12,16 +12,20 @@
 #include "util/cleanup.h"
 
 #define NEVER UINT64_MAX
+#define USE_SECONDS 30
 
 static struct {
 	pthread_mutex_t lock;
+	pthread_cond_t written;
 	uint64_t left[BREAKER_FAULTS]; /* that pass before it fails; NEVER */
+	bool later[BREAKER_FAULTS];    /* it was armed to let some pass */
+	uint64_t writes;
 	struct breaker_counts counts;
 	bool hardware;
 	bool paused;
 	bool broken; /* the source's channels */
 	unsigned slow_map_ms;
-} breaker = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} breaker = { .lock = PTHREAD_MUTEX_INITIALIZER, .written = PTHREAD_COND_INITIALIZER };
 
 static const char *const breaker_texts[BREAKER_FAULTS] = {
 	[BREAKER_RAILS] = "no RDMA device: the breaker has taken it out",
@@ -49,12 +53,14 @@ void breaker_reset(void)
 						  .sinks = breaker.counts.sinks };
 	breaker.hardware = breaker.paused = false;
 	breaker.slow_map_ms = 0;
+	breaker.writes = 0;
 }
 
 void breaker_arm(enum breaker_fault fault, uint64_t after)
 {
 	DECANT_AUTO_UNLOCK(&breaker.lock);
 	breaker.left[fault] = after;
+	breaker.later[fault] = after > 0;
 }
 
 void breaker_hardware(bool hardware)
@@ -98,6 +104,19 @@ static int strike(enum breaker_fault fault, uint64_t amount, struct decant_error
 	}
 	breaker.counts.losses[fault]++;
 	return decant_error_set(err, breaker_codes[fault], "%s", breaker_texts[fault]);
+}
+
+/* A registration that is to fail after others holds still until those have been of use: whatever the machine is busy with. */
+static void await_use(enum breaker_fault fault)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += USE_SECONDS;
+	DECANT_AUTO_UNLOCK(&breaker.lock);
+	if (breaker.left[fault] == 0 && breaker.later[fault])
+		while (breaker.writes == 0 && pthread_cond_timedwait(&breaker.written, &breaker.lock, &until) == 0)
+			;
 }
 
 /* ---- rails ---- */
@@ -147,8 +166,10 @@ static void count_registration(uint64_t *counter)
 static int breaker_sink_expose(struct fabric_sink *sink, uint32_t region, uint64_t offset, uint64_t length,
 			       void *memory, uint64_t *rkey, struct decant_error *err)
 {
-	const int rc = strike(BREAKER_EXPOSE, 1, err);
+	int rc;
 
+	await_use(BREAKER_EXPOSE);
+	rc = strike(BREAKER_EXPOSE, 1, err);
 	if (rc < 0)
 		return rc;
 	count_registration(&breaker.counts.exposes);
@@ -188,9 +209,11 @@ static int breaker_source_connect(const struct fabric_source_opts *opts, struct 
 static int breaker_source_map(struct fabric_source *source, void *memory, uint64_t length, uint64_t *lkey,
 			      struct decant_error *err)
 {
-	const int rc = strike(BREAKER_MAP, 1, err);
 	unsigned ms;
+	int rc;
 
+	await_use(BREAKER_MAP);
+	rc = strike(BREAKER_MAP, 1, err);
 	if (rc < 0)
 		return rc;
 	count_registration(&breaker.counts.maps);
@@ -208,6 +231,11 @@ static int breaker_source_write(struct fabric_source *source, const struct fabri
 
 	if (rc == 0)
 		rc = breaker_base()->source_write(source, write);
+	if (rc == 0) {
+		DECANT_AUTO_UNLOCK(&breaker.lock);
+		breaker.writes++;
+		pthread_cond_broadcast(&breaker.written);
+	}
 	/* what has been taken is on its way, whatever becomes of the channels */
 	if (rc == 0 && strike(BREAKER_WRITE, write->length, NULL) < 0) {
 		DECANT_AUTO_UNLOCK(&breaker.lock);

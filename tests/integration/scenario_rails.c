@@ -130,9 +130,7 @@ void scenario_rdma_lost_in_the_last_pass(struct rig *rig)
 
 void scenario_rdma_registration_fails_at_the_source(struct rig *rig)
 {
-	/* so slowly that something has been sent before the last of them */
 	begin(rig);
-	breaker_slow_map(10);
 	breaker_arm(BREAKER_MAP, 2);
 	rig_migrate(rig);
 
