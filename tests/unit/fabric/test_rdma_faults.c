@@ -289,6 +289,20 @@ static void test_disconnect__amid_writes_loses_the_epoch(void **state)
 	pair_free(pair);
 }
 
+/* Else nobody would hear of the end of a channel, nor of anything else. */
+static void test_sink__whose_connection_manager_fails_loses_the_channel(void **state)
+{
+	struct fake_plan plan = { .fail[FAKE_GET_CM_EVENT] = { .nth = 1, .error = EIO, .stays = true } };
+	struct joined *pair = pair_new(rdma, 2);
+
+	(void)state;
+	pair_barrier(pair, 1);
+	fake_plan_set(&plan);
+	assert_true(fake_disconnect(0));
+	assert_int_equal(pair_await_lost(pair, 1), -EIO);
+	pair_free(pair);
+}
+
 static void test_device__that_is_removed_loses_the_epoch(void **state)
 {
 	const struct fake_plan plan = { .remove_at = 40 };
@@ -586,6 +600,7 @@ int main(void)
 		rdma_rig_test(test_completions__that_are_lost_end_in_a_timeout),
 		rdma_rig_test(test_disconnect__is_known_at_both_ends_at_once),
 		rdma_rig_test(test_disconnect__amid_writes_loses_the_epoch),
+		rdma_rig_test(test_sink__whose_connection_manager_fails_loses_the_channel),
 		rdma_rig_test(test_device__that_is_removed_loses_the_epoch),
 		rdma_rig_test(test_port__that_goes_down_loses_the_epoch),
 		rdma_rig_test(test_connect__ends_in_time_whatever_does_not_answer),

@@ -44,20 +44,33 @@ int cm_take(struct rdma_event_channel *channel, struct cm_event *event)
 	return 0;
 }
 
+bool cm_ends(enum rdma_cm_event_type type)
+{
+	switch (type) {
+	case RDMA_CM_EVENT_CONNECT_ERROR:
+	case RDMA_CM_EVENT_UNREACHABLE:
+	case RDMA_CM_EVENT_DISCONNECTED:
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		return true;
+	default:
+		return false;
+	}
+}
+
 uint16_t cm_port(struct rdma_cm_id *id)
 {
 	return ntohs(rdma_get_src_port(id));
 }
 
+/* The event channel is shared with ids that stand already: the end of one of those ends this, too. */
 static int next_event(struct rdma_cm_id *id, struct cm_event *event, uint64_t deadline_ns, int stop_fd)
 {
 	int rc;
 
-	/* the channel is shared with ids that stand already: their ends are noticed by their queues */
 	do {
 		rc = cm_take(id->channel, event);
 		if (rc == 0 && event->id != id)
-			rc = -EAGAIN;
+			rc = cm_ends(event->type) ? -ECONNRESET : -EAGAIN;
 		else if (rc == -EAGAIN)
 			rc = io_wait(id->channel->fd, POLLIN, deadline_ns, stop_fd) ?: -EAGAIN;
 	} while (rc == -EAGAIN);
@@ -83,6 +96,9 @@ static int await(struct rdma_cm_id *id, enum rdma_cm_event_type due, const char 
 {
 	const int rc = next_event(id, event, deadline_ns, stop_fd);
 
+	if (rc == -ECONNRESET)
+		return decant_error_set(err, rc, "%s: meanwhile a channel that stood has ended: %s", step,
+					rdma_event_str(event->type));
 	if (rc < 0)
 		return decant_error_set(err, rc, "%s: %s", step,
 					rc == -ETIMEDOUT ? "the peer's rail does not answer" : strerror(-rc));

@@ -25,6 +25,9 @@ struct cm_event {
 /* cm_take() -- the next event. 0; -EAGAIN: none; or -errno */
 int cm_take(struct rdma_event_channel *channel, struct cm_event *event);
 
+/* cm_ends() -- is this event the end of a connection? */
+bool cm_ends(enum rdma_cm_event_type type);
+
 /* cm_port() -- of a bound or listening id */
 uint16_t cm_port(struct rdma_cm_id *id);
 

@@ -87,7 +87,8 @@ static void lose(struct fabric_sink *sink, uint32_t index, const struct decant_e
 	if (channel->lost)
 		return;
 	channel->lost = true;
-	(void)verbs_disconnect(channel->channel.id); /* so that the source knows, if it does not */
+	if (channel->accepted)
+		(void)verbs_disconnect(channel->channel.id); /* so that the source knows, if it does not */
 	sink->events->lost(sink->opaque, index, why);
 }
 
@@ -275,29 +276,19 @@ static void take_end(struct fabric_sink *sink, const struct cm_event *event)
 	lose(sink, index, &err);
 }
 
-static void take_event(struct fabric_sink *sink, const struct cm_event *event)
-{
-	switch (event->type) {
-	case RDMA_CM_EVENT_CONNECT_REQUEST:
-		take_request(sink, event);
-		break;
-	case RDMA_CM_EVENT_CONNECT_ERROR:
-	case RDMA_CM_EVENT_UNREACHABLE:
-	case RDMA_CM_EVENT_DISCONNECTED:
-	case RDMA_CM_EVENT_DEVICE_REMOVAL:
-		take_end(sink, event);
-		break;
-	default:
-		break;
-	}
-}
-
-static void take_events(struct fabric_sink *sink)
+/* 0: all that there were; or why there will be no more. */
+static int take_events(struct fabric_sink *sink)
 {
 	struct cm_event event;
+	int rc;
 
-	while (cm_take(sink->manager, &event) == 0)
-		take_event(sink, &event);
+	while ((rc = cm_take(sink->manager, &event)) == 0) {
+		if (event.type == RDMA_CM_EVENT_CONNECT_REQUEST)
+			take_request(sink, &event);
+		else if (cm_ends(event.type))
+			take_end(sink, &event);
+	}
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 /* ---- the thread ---- */
@@ -318,24 +309,38 @@ static nfds_t fill_poll(const struct fabric_sink *sink, struct pollfd *set, uint
 	return n;
 }
 
+/* Nobody would notice anything any more: the channels are lost, those too that have not come yet. */
+static void *give_up(struct fabric_sink *sink, const char *what, int code)
+{
+	struct decant_error err;
+
+	decant_error_set(&err, code, "rdma sink: %s: %s", what, strerror(-code));
+	for (uint32_t i = 0; i < sink->channels; i++)
+		lose(sink, i, &err);
+	return NULL;
+}
+
 static void *sink_main(void *opaque)
 {
 	struct fabric_sink *sink = opaque;
 	struct pollfd set[FABRIC_CHANNELS_MAX + 2];
 	uint32_t index[FABRIC_CHANNELS_MAX + 2];
+	int rc = 0;
 
 	for (;;) {
 		const nfds_t n = fill_poll(sink, set, index);
 
 		if (poll(set, n, -1) < 0 && errno != EINTR)
-			break;
+			return give_up(sink, "poll", -errno);
 		if (io_wake_test(sink->stop_fd))
 			break;
 		for (nfds_t i = 2; i < n; i++)
 			if (set[i].revents != 0)
 				serve_channel(sink, index[i]);
 		if (set[1].revents != 0)
-			take_events(sink);
+			rc = take_events(sink);
+		if (rc < 0)
+			return give_up(sink, "connection manager", rc);
 		atomic_store_explicit(&sink->cpu_ns, clock_thread_cpu_ns(), memory_order_relaxed);
 	}
 	return NULL;
