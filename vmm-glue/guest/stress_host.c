@@ -136,17 +136,18 @@ static bool has_answered(const struct stress_host *host)
 	return host->status->verdict_done == host->boot->verdict_ask;
 }
 
-static bool wait_for(const struct stress_host *host, bool (*done)(const struct stress_host *host),
-		     uint64_t deadline)
+static int wait_for(const struct stress_host *host, bool (*done)(const struct stress_host *host), uint64_t deadline)
 {
 	const struct timespec pause = { .tv_nsec = POLL_NS };
 
 	while (!done(host)) {
+		if (host->abandoned)
+			return -ECANCELED;
 		if (clock_now_ns() >= deadline)
-			return false;
+			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}
-	return true;
+	return 0;
 }
 
 static const char *kind_of(const struct stress_host *host, uint32_t page)
@@ -203,9 +204,10 @@ int stress_host_verdict(struct stress_host *host, uint64_t timeout_ns, struct de
 	uint64_t deadline = clock_deadline_ns(timeout_ns);
 	struct decant_verdict answer = { 0 };
 	uint64_t elapsed;
+	int ret = wait_for(host, all_turned, deadline);
 
-	if (!wait_for(host, all_turned, deadline))
-		return decant_error_set(err, -ETIMEDOUT,
+	if (ret < 0)
+		return decant_error_set(err, ret,
 					"stress guest: does not run (phase %u): it was not asked for its verdict",
 					stress_host_phase(host));
 	answer.pause_ns = stress_host_gap_max_ns(host);
@@ -214,10 +216,16 @@ int stress_host_verdict(struct stress_host *host, uint64_t timeout_ns, struct de
 		answer.work_rate =
 			(uint64_t)((double)(stress_host_work(host) - host->start_work) * 1e9 / (double)elapsed);
 	write_command(host, &host->boot->verdict_ask, BOOT_OFFSET(verdict_ask), host->boot->verdict_ask + 1);
-	if (!wait_for(host, has_answered, deadline))
-		return decant_error_set(err, -ETIMEDOUT, "stress guest: gave no verdict in time (phase %u)",
-					stress_host_phase(host));
+	ret = wait_for(host, has_answered, deadline);
+	if (ret < 0)
+		return decant_error_set(err, ret, "stress guest: gave no verdict %s (phase %u)",
+					ret == -ECANCELED ? "before it left" : "in time", stress_host_phase(host));
 	read_verdict(host, &answer);
 	*verdict = answer;
 	return 0;
+}
+
+void stress_host_abandon(struct stress_host *host)
+{
+	host->abandoned = true;
 }

@@ -55,6 +55,8 @@ struct stress_host {
 	uint64_t start_ns;
 	uint64_t start_work;
 	uint64_t start_heartbeat[STRESS_VCPUS_MAX];
+	/* any thread */
+	_Atomic bool abandoned;
 };
 
 /*
@@ -93,9 +95,13 @@ uint64_t stress_host_work(const struct stress_host *host);
  *
  * Waits first until every vCPU has turned since stress_host_started(), so that the pause is the guest's whole pause, and
  * reads it before the sweep, which has gaps of its own.
- * Returns 0 with *@verdict filled, also when that is BAD; -ETIMEDOUT: no answer, and how far it came.
+ * Returns 0 with *@verdict filled, also when that is BAD; -ETIMEDOUT: no answer, and how far it came;
+ * -ECANCELED: abandoned.
  */
 int stress_host_verdict(struct stress_host *host, uint64_t timeout_ns, struct decant_verdict *verdict,
 			struct decant_error *err);
+
+/* stress_host_abandon() -- the guest will not run in this memory again: wait for no verdict; any thread */
+void stress_host_abandon(struct stress_host *host);
 
 #endif

@@ -110,9 +110,12 @@ void machine_gap_reset(struct machine *machine);
 /*
  * machine_verdict() -- ask the guest whether its memory is as it should be; takes up to minutes
  *
- * DECANT_VERDICT_NONE from a guest that does not judge, or that is HELD. -ETIMEDOUT: no answer.
+ * DECANT_VERDICT_NONE from a guest that does not judge, or that is HELD. -ETIMEDOUT: no answer; -ECANCELED: abandoned.
  */
 int machine_verdict(struct machine *machine, struct decant_verdict *verdict, struct decant_error *err);
+
+/* machine_abandon_verdict() -- the guest is gone or has to go: whoever waits for its verdict, waits no more */
+void machine_abandon_verdict(struct machine *machine);
 
 size_t machine_serial_input(struct machine *machine, const void *bytes, size_t length);
 

@@ -211,3 +211,8 @@ int machine_verdict(struct machine *machine, struct decant_verdict *verdict, str
 		return 0;
 	return stress_host_verdict(&machine->stress, VERDICT_TIMEOUT_NS, verdict, err);
 }
+
+void machine_abandon_verdict(struct machine *machine)
+{
+	stress_host_abandon(&machine->stress);
+}

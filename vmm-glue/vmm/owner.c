@@ -234,6 +234,8 @@ static void owner_publish_finished(struct owner *owner, struct json_object *repo
 /* The receiver that brought the machine may still be asking it for its verdict, so it goes first. */
 static void owner_free_machine(struct owner *owner)
 {
+	if (owner->machine != NULL)
+		machine_abandon_verdict(owner->machine);
 	arrival_free(owner->arrival);
 	owner->arrival = NULL;
 	machine_free(owner->machine);
