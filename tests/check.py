@@ -46,6 +46,7 @@ GROUPS = [
     Group("format", "gcc", GCC, ["check-format"]),
     Group("cppcheck", "gcc", GCC, ["check-cppcheck"]),
     Group("tidy", "gcc", GCC, ["check-tidy"]),
+    Group("model", "gcc", GCC, ["check-model"]),
     Group("gcc", "gcc", GCC, ["all", "tests"]),
     Group("clang", "clang", CLANG, ["all", "tests"]),
     Group("unit", "gcc", GCC, ["unit"], ["unit"]),

@@ -66,12 +66,14 @@ scripts: all $(O)/tests/list ## run the tests that are scripts: the command line
 	$(run_tests) --suite script
 
 # ---- the source itself ----
-.PHONY: lint check-layers check-format check-cppcheck check-tidy reformat
+.PHONY: lint check-layers check-format check-cppcheck check-tidy check-model reformat
 lint: check-layers check-format check-cppcheck check-tidy ## all checks of the source that run nothing
 check-layers: ## every #include against the order of the layers
 	tools/lint.sh layers
 check-format check-cppcheck check-tidy:
 	tools/lint.sh $(@:check-%=%)
+check-model: ## every order of events of the hand-over, and that each rule of it is needed
+	$(PYTHON) tools/check-model.py --build $(O)
 reformat: ## lay the source out as .clang-format says
 	tools/lint.sh reformat
 

@@ -51,6 +51,7 @@ look_check() {
 	need clang-format clang-format command_there clang-format
 	need clang-tidy clang-tidy command_there clang-tidy
 	need cppcheck cppcheck command_there cppcheck
+	need spin spin command_there spin
 	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
 	need ip iproute2 command_there ip
 	need git git command_there git
