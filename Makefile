@@ -43,7 +43,7 @@ soversion := $(call version_field,MAJOR)
 
 # ---- flags ----
 # What pkg-config says is asked once, and only if something is compiled: `make help` and `make demo` run without it.
-packages := json-c libxxhash numa libibverbs librdmacm
+packages := json-c libxxhash numa libibverbs librdmacm libseccomp
 test_packages := cmocka
 once = $(eval $(1) := $(2))$(2)
 ask_pkg = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)

@@ -40,6 +40,7 @@ look_build() {
 	need numa libnuma-dev library numa
 	need libibverbs libibverbs-dev library libibverbs
 	need librdmacm librdmacm-dev library librdmacm
+	need libseccomp libseccomp-dev library libseccomp
 }
 
 look_check() {

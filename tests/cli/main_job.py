@@ -67,8 +67,9 @@ class Program:
 
     def __init__(self, *arguments, prefix=()):
         self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([*prefix, DECANT, *arguments, "--json"], stdout=subprocess.PIPE, stderr=self.log,
-                                        stdin=subprocess.DEVNULL, text=True)
+        # strict: a system call that the filter's lists do not have would end the process
+        self.process = subprocess.Popen([*prefix, DECANT, *arguments, "--confine", "strict", "--json"], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
 
     def wait_event(self, name):
         """The next event of that name."""

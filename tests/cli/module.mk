@@ -2,6 +2,7 @@
 script_tests += \
 	tests/cli/cli_good.py \
 	tests/cli/cli_bad.py \
+	tests/cli/cli_confined.py \
 	tests/cli/cli_doubt.py
 cli_good_timeout := 300
 cli_bad_timeout := 300

@@ -152,6 +152,9 @@ class Host:
         return Done(words, done.returncode, (done.stdout or b"").decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def start(self, *words, prefix=()):
+        """A system call that the filter's lists do not have would show: it ends the process."""
+        if words[0] in ("run", "receive") and "--confine" not in words:
+            words = (words[0], "--confine", "strict", *words[1:])
         return Process(self, words, prefix)
 
     def run(self, name, *words, guest="stress:wss=4M,data=8M", memory="32M"):

@@ -36,6 +36,7 @@ static const char help_run[] =
 	"  --guest stress[:wss=40M,data=128M,zero=4M,rate=100M,pattern=seq|random,seed=1,scatter=0|1]\n"
 	"                       the built-in guest, that writes its memory and judges it\n"
 	"  --kernel FILE        a 32-bit Multiboot image, with --initrd FILE and --append TEXT\n"
+	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
 	"  --json               events as JSON lines\n"
 	"  --verbose            more about what goes on\n";
 
@@ -48,6 +49,7 @@ static const char help_receive[] =
 	"  --max-memory SIZE    refuse a VM with more [what the host has available]\n"
 	"  --serial stdio|none|FILE  the guest's serial port [stdio; none with --json]\n"
 	"  --insecure           listen beyond the loopback interface, where anyone may send a VM\n"
+	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
 	"  --json               events as JSON lines\n"
 	"  --verbose            more about what goes on\n";
 

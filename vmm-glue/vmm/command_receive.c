@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* command_receive.c -- decant receive: take a VM in, and run it in this process */
 #include "vmm/command.h"
+#include "vmm/confine.h"
 #include "vmm/json.h"
 #include "vmm/owner.h"
 
@@ -77,6 +78,7 @@ static int receive_wait(struct owner *owner, const struct options_receive *optio
 
 static int receive_owned(const struct options_receive *options, const struct address *address, int sink, int input)
 {
+	const struct confine_opts confined = { .mode = options->confine, .port = address->port };
 	struct owner_opts opts = {
 		.verb = "receive",
 		.json = options->json,
@@ -88,7 +90,7 @@ static int receive_owned(const struct options_receive *options, const struct add
 	struct owner *owner;
 	int status;
 
-	if (owner_new(&opts, &owner, &err) < 0)
+	if (confine(&confined, &err) < 0 || owner_new(&opts, &owner, &err) < 0)
 		return command_fail("receive", options->name, EXIT_FAILED, &err);
 	if (receive_wait(owner, options, address, &err) < 0)
 		status = command_fail("receive", options->name, EXIT_FAILED, &err);

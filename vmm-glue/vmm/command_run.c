@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* command_run.c -- decant run: a VM in this process */
 #include "vmm/command.h"
+#include "vmm/confine.h"
 #include "vmm/owner.h"
 
 #include <stdio.h>
@@ -25,6 +26,7 @@ static int run_start(struct owner *owner, const struct options_run *options, str
 
 static int run_owned(const struct options_run *options, int sink, int input)
 {
+	const struct confine_opts confined = { .mode = options->confine };
 	const char *name = options->config.name;
 	struct owner_opts opts = {
 		.verb = "run",
@@ -37,7 +39,7 @@ static int run_owned(const struct options_run *options, int sink, int input)
 	struct owner *owner;
 	int status;
 
-	if (owner_new(&opts, &owner, &err) < 0)
+	if (confine(&confined, &err) < 0 || owner_new(&opts, &owner, &err) < 0)
 		return command_fail("run", name, EXIT_FAILED, &err);
 	if (owner_claim(owner, name, &err) < 0 || run_start(owner, options, &err) < 0)
 		status = command_fail("run", name, EXIT_FAILED, &err);

@@ -12,6 +12,8 @@ vmm_srcs += \
 	vmm-glue/vmm/command_receive.c \
 	vmm-glue/vmm/command_run.c \
 	vmm-glue/vmm/command_vm.c \
+	vmm-glue/vmm/confine.c \
+	vmm-glue/vmm/confine_calls.c \
 	vmm-glue/vmm/control.c \
 	vmm-glue/vmm/control_name.c \
 	vmm-glue/vmm/departure.c \

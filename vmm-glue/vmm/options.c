@@ -28,6 +28,7 @@ enum options_key {
 	KEY_MAX_MEMORY,
 	KEY_INSECURE,
 	KEY_FORCE,
+	KEY_CONFINE,
 };
 
 static int options_one(const struct option *table, int key, int index, char **argv, options_take_fn *take,
@@ -128,6 +129,19 @@ static int options_take_size(const char *name, const char *value, uint64_t *size
 	return -EINVAL;
 }
 
+static int options_take_confine(const char *value, enum confine_mode *mode, struct decant_error *err)
+{
+	if (strcmp(value, "on") == 0)
+		*mode = CONFINE_ON;
+	else if (strcmp(value, "strict") == 0)
+		*mode = CONFINE_STRICT;
+	else if (strcmp(value, "off") == 0)
+		*mode = CONFINE_OFF;
+	else
+		return decant_error_set(err, -EINVAL, "--confine %s: must be on, strict or off", value);
+	return 0;
+}
+
 static int options_take_dirty(const char *value, enum decant_kvm_dirty *dirty, struct decant_error *err)
 {
 	if (strcmp(value, "log") == 0)
@@ -180,6 +194,8 @@ static int options_run_take(void *opaque, int key, const char *value, struct dec
 	case KEY_APPEND:
 		options->boot.command = value;
 		return 0;
+	case KEY_CONFINE:
+		return options_take_confine(value, &options->confine, err);
 	case KEY_JSON:
 		options->json = true;
 		return 0;
@@ -225,6 +241,7 @@ int options_run(int argc, char **argv, struct options_run *options, struct decan
 		{ "kernel", required_argument, NULL, KEY_KERNEL },
 		{ "initrd", required_argument, NULL, KEY_INITRD },
 		{ "append", required_argument, NULL, KEY_APPEND },
+		{ "confine", required_argument, NULL, KEY_CONFINE },
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "verbose", no_argument, NULL, KEY_VERBOSE },
 		{ "disk", required_argument, NULL, OPTIONS_LATER },
@@ -260,6 +277,8 @@ static int options_receive_take(void *opaque, int key, const char *value, struct
 		return options_take_size("max-memory", value, &options->max_memory, err);
 	case KEY_SERIAL:
 		return options_take_serial(value, &options->serial, &options->serial_file);
+	case KEY_CONFINE:
+		return options_take_confine(value, &options->confine, err);
 	case KEY_INSECURE:
 		options->insecure = true;
 		return 0;
@@ -281,6 +300,7 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 		{ "max-memory", required_argument, NULL, KEY_MAX_MEMORY },
 		{ "serial", required_argument, NULL, KEY_SERIAL },
 		{ "insecure", no_argument, NULL, KEY_INSECURE },
+		{ "confine", required_argument, NULL, KEY_CONFINE },
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "verbose", no_argument, NULL, KEY_VERBOSE },
 		{ "key-file", required_argument, NULL, OPTIONS_LATER },

@@ -8,6 +8,7 @@
 #ifndef VMM_OPTIONS_H
 #define VMM_OPTIONS_H
 
+#include "vmm/confine.h"
 #include "vmm/departure.h"
 #include "vmm/machine.h"
 
@@ -28,6 +29,7 @@ struct options_run {
 	struct machine_boot boot;
 	enum options_serial serial;
 	const char *serial_file;
+	enum confine_mode confine;
 	bool json;
 	bool verbose;
 };
@@ -38,6 +40,7 @@ struct options_receive {
 	uint64_t max_memory;
 	enum options_serial serial;
 	const char *serial_file;
+	enum confine_mode confine;
 	bool insecure;
 	bool json;
 	bool verbose;

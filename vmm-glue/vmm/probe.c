@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* probe.c -- what this host has that decant can use */
 #include "vmm/probe.h"
+#include "vmm/confine.h"
 #include "vmm/json.h"
 #include "vmm/probe_internal.h"
 
@@ -183,6 +184,19 @@ static void probe_memory(struct json_object *probe, struct json_object *advice)
 	probe_uffd(memory, advice);
 }
 
+static void probe_process(struct json_object *probe, struct json_object *advice)
+{
+	struct json_object *process = json_object_new_object();
+	const bool supported = confine_supported();
+
+	json_object_object_add(probe, "process", process);
+	json_add_bool(process, "seccomp", supported);
+	if (!supported)
+		probe_advise(advice,
+			     "confinement: this kernel has no filters of system calls (CONFIG_SECCOMP_FILTER), "
+			     "so run and receive need --confine off");
+}
+
 struct json_object *probe_json(void)
 {
 	struct json_object *probe = json_object_new_object();
@@ -191,6 +205,7 @@ struct json_object *probe_json(void)
 	probe_kvm(probe, advice);
 	probe_memory(probe, advice);
 	probe_network(probe, advice);
+	probe_process(probe, advice);
 	json_object_object_add(probe, "advice", advice);
 	return probe;
 }

@@ -119,6 +119,8 @@ void probe_print(FILE *out, struct json_object *probe)
 	probe_print_kvm(out, probe_member(probe, "kvm"));
 	probe_print_memory(out, probe_member(probe, "memory"));
 	probe_print_network(out, probe_member(probe, "network"));
+	fprintf(out, "confinement    filter of system calls: %s\n",
+		probe_yes(probe_member(probe, "process"), "seccomp"));
 	for (size_t i = 0; i < json_object_array_length(advice); i++)
 		fprintf(out, "%s%s\n", i == 0 ? "\nWhat could be better:\n- " : "- ",
 			json_object_get_string(json_object_array_get_idx(advice, i)));

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 unit_tests += test_boot
 test_boot_srcs := tests/unit/vmm/test_boot.c
+unit_tests += test_confine
+test_confine_srcs := tests/unit/vmm/test_confine.c
+# sanitizers have their own need of what is forbidden
+no_sanitize_tests += test_confine
 unit_tests += test_control
 test_control_srcs := tests/unit/vmm/test_control.c
 unit_tests += test_machine

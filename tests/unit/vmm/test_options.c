@@ -50,6 +50,7 @@ static void test_options_run__defaults(void **state)
 	assert_string_equal(options.boot.stress, "");
 	assert_null(options.boot.kernel);
 	assert_int_equal(options.serial, OPTIONS_SERIAL_STDIO);
+	assert_int_equal(options.confine, CONFINE_ON);
 	assert_false(options.json);
 }
 
@@ -60,7 +61,7 @@ static void test_options_run__all(void **state)
 	(void)state;
 
 	words_split(&words, "run --name a.b-c --memory=1G --vcpus 4 --page-size 2M --dirty ring --serial f --json "
-			    "--kernel k --initrd i --append x=1");
+			    "--kernel k --initrd i --append x=1 --confine strict");
 	assert_int_equal(options_run(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.config.name, "a.b-c");
@@ -75,6 +76,7 @@ static void test_options_run__all(void **state)
 	assert_string_equal(options.boot.kernel, "k");
 	assert_string_equal(options.boot.initrd, "i");
 	assert_string_equal(options.boot.command, "x=1");
+	assert_int_equal(options.confine, CONFINE_STRICT);
 }
 
 static void test_options_run__json_has_no_serial_on_stdout(void **state)
@@ -97,13 +99,14 @@ static void test_options_receive__all(void **state)
 	struct words words;
 	(void)state;
 
-	words_split(&words, "receive --listen [::1]:0 --name n --max-memory 2G --insecure");
+	words_split(&words, "receive --listen [::1]:0 --name n --max-memory 2G --insecure --confine off");
 	assert_int_equal(options_receive(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.listen, "[::1]:0");
 	assert_string_equal(options.name, "n");
 	assert_int_equal(options.max_memory, 2ull << 30);
 	assert_true(options.insecure);
+	assert_int_equal(options.confine, CONFINE_OFF);
 }
 
 static void test_options_migrate__defaults(void **state)
