@@ -446,17 +446,22 @@ static void close_pool(struct incoming *in)
 	populate_free(pool);
 }
 
+void incoming_stop(struct incoming *in)
+{
+	incoming_fence(in);
+	/* the reader feeds the pool, and the pool answers over the connection */
+	peer_stop(in->peer);
+	close_pool(in);
+	incoming_release(in);
+}
+
 void incoming_close(struct incoming *in)
 {
 	struct populate_job *job, *next;
 
 	if (in == NULL)
 		return;
-	incoming_fence(in);
-	/* the reader feeds the pool, and the pool answers over the connection */
-	peer_stop(in->peer);
-	close_pool(in);
-	incoming_release(in);
+	incoming_stop(in);
 	peer_close(in->peer);
 	for (job = in->jobs; job != NULL; job = next) {
 		next = job->next;

@@ -91,7 +91,14 @@ struct decant_memory *incoming_take_memory(struct incoming *incoming);
 /* incoming_cpu_ns() -- of all its threads; the session's own thread is not in it */
 uint64_t incoming_cpu_ns(struct incoming *incoming);
 
-/* incoming_close() -- fence, close, free the memory if it was not taken; NULL is fine */
+/*
+ * incoming_stop() -- fence, and end every thread but the caller's; idempotent
+ *
+ * Then nothing of the incoming's touches the guest's memory any more, and whoever owns it may give it back.
+ */
+void incoming_stop(struct incoming *incoming);
+
+/* incoming_close() -- stop, close, free the memory if it was not taken; NULL is fine */
 void incoming_close(struct incoming *incoming);
 
 #endif

@@ -355,7 +355,8 @@ int takeover_run(struct decant_receiver *receiver, int fd, const struct wire_hel
 		return 0;
 	/* no vCPU has run, and from here on none can */
 	fate_set(&receiver->fate, receiver->id, WIRE_FATE_NEVER);
-	incoming_fence(receiver->incoming);
+	/* no thread of ours is left that touches what discard() gives back */
+	incoming_stop(receiver->incoming);
 	if (receiver->created)
 		receiver->ops.discard(receiver->vmm);
 	incoming_close(receiver->incoming);
