@@ -165,6 +165,8 @@ end:	do
 	:: atomic { AWAKE && destination == D_READY && lease == 0 ->
 		D(READY, EXPIRE, NEVER) }
 #endif
+	:: atomic { AWAKE && destination == D_READY && faults < FAULTS -> faults++;
+		D(READY, FAIL, NEVER) }
 	:: atomic { AWAKE && destination == D_READY && arrived?[ABORT] -> arrived?ABORT;
 		D(READY, ABORT, NEVER) }
 	:: atomic { AWAKE && destination == D_READY && broken && empty(arrived) ->

@@ -21,17 +21,26 @@ static uint32_t find_locked(const struct fate *fate, const uint8_t id[16])
 	return i;
 }
 
+bool fate_claim(struct fate *fate, const uint8_t id[16])
+{
+	DECANT_AUTO_UNLOCK(&fate->lock);
+	const uint32_t i = fate->next;
+
+	if (find_locked(fate, id) != FATES_KEPT)
+		return false;
+	fate->next = (fate->next + 1) % FATES_KEPT;
+	memcpy(fate->kept[i].id, id, 16);
+	fate->kept[i].fate = WIRE_FATE_PENDING;
+	return true;
+}
+
 void fate_set(struct fate *fate, const uint8_t id[16], enum wire_fate what)
 {
 	DECANT_AUTO_UNLOCK(&fate->lock);
-	uint32_t i = find_locked(fate, id);
+	const uint32_t i = find_locked(fate, id);
 
-	if (i == FATES_KEPT) {
-		i = fate->next;
-		fate->next = (fate->next + 1) % FATES_KEPT;
-		memcpy(fate->kept[i].id, id, 16);
-	}
-	fate->kept[i].fate = what;
+	if (i != FATES_KEPT && fate->kept[i].fate == WIRE_FATE_PENDING)
+		fate->kept[i].fate = what;
 }
 
 enum wire_fate fate_get(struct fate *fate, const uint8_t id[16])

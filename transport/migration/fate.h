@@ -9,6 +9,7 @@
 
 #include "wire/wire.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define FATES_KEPT 256u
@@ -24,7 +25,14 @@ struct fate {
 };
 
 void fate_init(struct fate *fate);
+
+/* fate_claim() -- PENDING from now on; false: @id has a fate already, which stays */
+bool fate_claim(struct fate *fate, const uint8_t id[16]);
+
+/* fate_set() -- what @id, which was claimed, has come to; RUNNING and NEVER are never taken back */
 void fate_set(struct fate *fate, const uint8_t id[16], enum wire_fate what);
+
+/* fate_get() -- UNKNOWN: nothing is known of it */
 enum wire_fate fate_get(struct fate *fate, const uint8_t id[16]);
 void fate_destroy(struct fate *fate);
 

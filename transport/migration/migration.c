@@ -48,16 +48,19 @@ const char *decant_strstate(enum decant_migration_state state)
 
 /* ---- state and statistics ---- */
 
-int migration_set_state(struct decant_migration *m, enum decant_migration_state state)
+int migration_step(struct decant_migration *m, enum handover_source_event event, struct decant_error *err)
 {
-	const bool too_late = state == DECANT_STATE_SWITCHOVER || state == DECANT_STATE_GO;
+	const bool too_late = event == SOURCE_PAUSE || event == SOURCE_READY;
+	int next;
 
 	{
 		DECANT_AUTO_UNLOCK(&m->lock);
 		if (too_late && m->cancelled)
-			return -ECANCELED;
-		m->now.state = state;
-		m->stats.state = state;
+			return decant_error_set(err, -ECANCELED, "cancelled");
+		next = handover_next(&handover_source, m->stats.state, event, err);
+		if (next < 0)
+			return next;
+		m->now.state = m->stats.state = (enum decant_migration_state)next;
 	}
 	io_wake_set(m->event_fd);
 	migration_publish(m, true);
@@ -143,7 +146,7 @@ int decant_migration_get_fd(const struct decant_migration *m)
 void decant_migration_cancel(struct decant_migration *m)
 {
 	DECANT_AUTO_UNLOCK(&m->lock);
-	if (m->stats.state >= DECANT_STATE_GO)
+	if (handover_next(&handover_source, m->stats.state, SOURCE_CANCEL, NULL) < 0)
 		return;
 	m->cancelled = true;
 	if (m->mover != NULL)
@@ -238,6 +241,7 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
 		decant_migration_free(m);
 		return decant_error_set(err, rc, "migration: %s", strerror(-rc));
 	}
+	m->learnt = SOURCE_SILENCE;
 	m->now.size = sizeof(m->now);
 	m->now.ram_bytes = decant_memory_bytes(memory);
 	m->stats = m->now;
@@ -304,8 +308,9 @@ static int stage_connect(struct decant_migration *m, struct decant_error *err)
 
 	if (rc < 0)
 		return rc;
-	migration_set_state(m, DECANT_STATE_CONNECTING);
-	rc = decant_state_writer_new(&shape, err);
+	rc = migration_step(m, SOURCE_CONNECT, err);
+	if (rc == 0)
+		rc = decant_state_writer_new(&shape, err);
 	if (rc < 0)
 		return rc;
 	rc = m->ops.shape_save(m->vmm, shape, err);
@@ -347,8 +352,9 @@ static int stage_precopy(struct decant_migration *m, struct decant_error *err)
 	rc = m->ops.dirty_start(m->vmm, err);
 	if (rc < 0)
 		return rc;
-	migration_set_state(m, DECANT_STATE_PRECOPY);
-	rc = await_clock(m, &round_trip_ns, err);
+	rc = migration_step(m, SOURCE_PREPARED, err);
+	if (rc == 0)
+		rc = await_clock(m, &round_trip_ns, err);
 	if (rc < 0)
 		return rc;
 	forecast_init(&m->forecast, m->opts.max_downtime_ns, decant_memory_allocated(m->memory));
@@ -388,7 +394,7 @@ static void stage_farewell(struct decant_migration *m)
 	m->now.forecast_total_ns = 0;
 	m->now.source_allocated = decant_memory_allocated(m->memory);
 	mover_stop_data(m->mover);
-	migration_set_state(m, DECANT_STATE_COMPLETED);
+	migration_step(m, SOURCE_RUNNING, &err);
 	if (!m->opts.ask_verdict)
 		return;
 	mover_set_deadline(m->mover,
@@ -423,7 +429,7 @@ static void undo(struct decant_migration *m, const struct decant_error *why)
 	if (m->paused && m->ops.resume(m->vmm, &err) < 0)
 		log_err(&m->opts.log, "resuming the guest after a failed migration: %s", err.msg);
 	m->paused = false;
-	if (m->mover != NULL && mover_peer(m->mover) != NULL && m->go_ns == 0)
+	if (m->mover != NULL && mover_peer(m->mover) != NULL && m->now.state != DECANT_STATE_GO)
 		peer_send_error(mover_peer(m->mover), WIRE_ABORT, why->code, why->msg);
 	if (m->tracking)
 		m->ops.dirty_stop(m->vmm);
@@ -460,10 +466,36 @@ static int begin(struct decant_migration *m, struct decant_error *err)
 	return 0;
 }
 
+/* How it ends that did not succeed. After GO only what was learnt counts, not what this end has seen. */
+static enum handover_source_event bad_end(const struct decant_migration *m, int code)
+{
+	if (m->now.state == DECANT_STATE_GO)
+		return m->learnt;
+	return code == -ECANCELED ? SOURCE_CANCEL : SOURCE_FAIL;
+}
+
+static int end_badly(struct decant_migration *m, struct decant_error *why)
+{
+	const enum handover_source_event event = bad_end(m, why->code);
+	const int next = handover_next(&handover_source, m->now.state, event, NULL);
+
+	/* a peer or a VMM may fail with any errno: before GO there is no doubt */
+	if (why->code == -EINPROGRESS && next != DECANT_STATE_IN_DOUBT)
+		why->code = -EIO;
+	if (next >= 0 && handover_source_runs((enum decant_migration_state)next))
+		undo(m, why);
+	else
+		mover_stop_data(m->mover);
+	m->now.total_ns = clock_now_ns() - m->start_ns;
+	if (m->mover != NULL)
+		disconnect(m);
+	migration_step(m, event, NULL);
+	return why->code;
+}
+
 int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 {
 	struct decant_error local = DECANT_ERROR_INIT;
-	enum decant_migration_state end;
 	int rc = begin(m, err);
 
 	if (rc < 0)
@@ -478,20 +510,8 @@ int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 		disconnect(m);
 		return 0;
 	}
-	/* a peer or a VMM may fail with any errno: before GO there is no doubt */
-	if (rc == -EINPROGRESS && m->go_ns == 0)
-		rc = local.code = -EIO;
-	if (rc == -EINPROGRESS) {
-		mover_stop_data(m->mover);
-		end = DECANT_STATE_IN_DOUBT;
-	} else {
-		undo(m, &local);
-		end = rc == -ECANCELED ? DECANT_STATE_CANCELLED : DECANT_STATE_FAILED;
-	}
-	m->now.total_ns = clock_now_ns() - m->start_ns;
-	if (m->mover != NULL)
-		disconnect(m);
-	migration_set_state(m, end);
+	local.code = rc;
+	rc = end_badly(m, &local);
 	if (err != NULL)
 		*err = local;
 	return rc;
@@ -499,18 +519,40 @@ int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 
 /* ---- in doubt ---- */
 
-/* After this a destination that has not seen GO never will: its lease, from the moment GO can have been received at the latest. */
+/*
+ * After this a destination that has not seen GO never will. The lease runs since before GO; but if the destination's host stood
+ * still in between, only GO that had left this host by then can come late (docs/model/handover.pml).
+ */
 static uint64_t lease_end_ns(const struct decant_migration *m)
 {
-	return m->go_ns + 2 * (uint64_t)m->lease_ms * NSEC_PER_MSEC;
+	return m->aborted_ns + 2 * (uint64_t)m->lease_ms * NSEC_PER_MSEC;
+}
+
+/* What the doubt has come to, with the error that says so. */
+static int settled(struct decant_migration *m, enum handover_source_event event, int answer,
+		   struct decant_error *err)
+{
+	switch (event) {
+	case SOURCE_RUNNING:
+		return 0;
+	case SOURCE_NEVER:
+		return decant_error_set(err, -ECANCELED,
+					"the guest never ran at %s and never will: it may go on here", m->peer);
+	case SOURCE_FORCE:
+		return decant_error_set(err, -ECANCELED, "%s does not answer: by your word the guest goes on here",
+					m->peer);
+	default:
+		return decant_error_set(err, -EINPROGRESS, "still in doubt: the destination at %s: %s", m->peer,
+					settle_explain(answer));
+	}
 }
 
 int decant_migration_settle(struct decant_migration *m, bool force, struct decant_error *err)
 {
 	struct decant_error why = DECANT_ERROR_INIT;
 	enum decant_migration_state state;
-	bool pending;
-	int rc;
+	enum handover_source_event event;
+	int answer, rc;
 
 	{
 		DECANT_AUTO_UNLOCK(&m->lock);
@@ -518,19 +560,13 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 	}
 	if (state != DECANT_STATE_IN_DOUBT)
 		return decant_error_set(err, -EINVAL, "the migration is %s, not in doubt", decant_strstate(state));
-	rc = settle_doubt(m, force ? lease_end_ns(m) : clock_now_ns(), &pending, &why);
+	event = settle_doubt(m, force ? lease_end_ns(m) : clock_now_ns(), &answer, &why);
 	/* force is for a destination that does not answer; one that may be starting the guest has answered */
-	if (rc == -EINPROGRESS && pending)
-		return decant_error_set(err, rc,
-					"still in doubt: %s is there and may be starting the guest; ask again",
-					m->peer);
-	if (rc == -EINPROGRESS && force)
-		rc = -ECANCELED;
+	if (event == SOURCE_SILENCE && force && answer != WIRE_FATE_PENDING)
+		event = SOURCE_FORCE;
+	rc = settled(m, event, answer, err);
 	if (rc == -EINPROGRESS)
-		return decant_error_set(err, rc, "still in doubt: %s does not say what became of the guest",
-					m->peer);
-	if (rc == -ECANCELED)
-		decant_error_set(err, rc, "the guest does not run at %s: it may go on here", m->peer);
+		return rc;
 	if (rc == -ECANCELED && m->tracking) {
 		m->ops.dirty_stop(m->vmm);
 		m->tracking = false;
@@ -540,6 +576,6 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 		m->now.total_ns = clock_now_ns() - m->start_ns;
 		switchover_account_settled(m);
 	}
-	migration_set_state(m, rc == 0 ? DECANT_STATE_COMPLETED : DECANT_STATE_FAILED);
+	migration_step(m, event, NULL);
 	return rc;
 }

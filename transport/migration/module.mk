@@ -5,6 +5,7 @@ libdecant_srcs += \
 	transport/migration/forecast.c \
 	transport/migration/granules.c \
 	transport/migration/greeter.c \
+	transport/migration/handover.c \
 	transport/migration/host.c \
 	transport/migration/incoming.c \
 	transport/migration/incoming_session.c \

@@ -5,26 +5,13 @@
 
 #include "migration/fate.h"
 #include "migration/greeter.h"
+#include "migration/handover.h"
 #include "migration/incoming.h"
 #include "migration/session_slot.h"
 #include "migration/verify.h"
 #include <decant/migration.h>
 #include <pthread.h>
 #include <stdbool.h>
-
-/*
- * The lease: what READY promises, and what GO takes up.
- *
- * NONE -> OPEN by the session's thread when READY is sent; OPEN -> GO by the reader thread when GO comes in time; OPEN ->
- * OVER by either when the time is up, the source says ABORT, or the connection ends: GO travels on no other. GO and OVER are
- * final, and the lock makes them exclude each other: that is all that stands between one guest and two.
- */
-enum lease {
-	LEASE_NONE,
-	LEASE_OPEN,
-	LEASE_GO,
-	LEASE_OVER,
-};
 
 struct decant_receiver {
 	/* set at creation, read-only after */
@@ -48,12 +35,18 @@ struct decant_receiver {
 	pthread_t aftercare; /* after the start: verdict, goodbye */
 	bool aftercare_started;
 
-	/* protected by lock */
+	/*
+	 * protected by lock
+	 *
+	 * READY becomes STARTING in the reader thread when GO comes in time; it becomes NEVER in either thread when the time is
+	 * up, the source says ABORT, or the connection ends: GO travels on no other. The lock makes the two exclude each
+	 * other: that is all that stands between one guest and two.
+	 */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	enum lease lease;
+	enum handover_destination phase;
 	uint64_t lease_until_ns;
-	struct decant_error lease_why; /* it is over */
+	struct decant_error never_why;
 	struct decant_stats stats;
 };
 

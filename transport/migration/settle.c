@@ -71,27 +71,36 @@ int settle_query(struct decant_migration *m, uint64_t deadline_ns, struct decant
 	return rc;
 }
 
-int settle_doubt(struct decant_migration *m, uint64_t deadline_ns, bool *pending, struct decant_error *err)
+enum handover_source_event settle_doubt(struct decant_migration *m, uint64_t deadline_ns, int *answer,
+					struct decant_error *err)
 {
 	const struct timespec pause = { .tv_nsec = (long)ASK_AGAIN_NS };
-	uint64_t now;
-	int rc;
 
 	do {
-		rc = settle_query(m, clock_deadline_ns(m->opts.peer_timeout_ns), err);
+		*answer = settle_query(m, clock_deadline_ns(m->opts.peer_timeout_ns), err);
 		log_info(&m->opts.log, "QUERY: %s",
-			 rc == WIRE_FATE_RUNNING   ? "the guest runs at the destination"
-			 : rc == WIRE_FATE_NEVER   ? "the guest never ran at the destination and never will"
-			 : rc == WIRE_FATE_PENDING ? "not settled there yet"
-			 : rc == WIRE_FATE_UNKNOWN ? "nothing is known of it there"
-						   : err->msg);
-		*pending = rc == WIRE_FATE_PENDING;
-		if (rc == WIRE_FATE_RUNNING)
-			return 0;
-		if (rc == WIRE_FATE_NEVER)
-			return -ECANCELED;
+			 *answer == WIRE_FATE_RUNNING ? "the guest runs at the destination"
+			 : *answer == WIRE_FATE_NEVER ? "the guest never ran at the destination and never will"
+			 : *answer < 0                ? err->msg
+						      : settle_explain(*answer));
+		if (*answer == WIRE_FATE_RUNNING)
+			return SOURCE_RUNNING;
+		if (*answer == WIRE_FATE_NEVER)
+			return SOURCE_NEVER;
 		nanosleep(&pause, NULL);
-		now = clock_now_ns();
-	} while (now < deadline_ns);
-	return -EINPROGRESS;
+	} while (clock_now_ns() < deadline_ns);
+	return SOURCE_SILENCE;
+}
+
+const char *settle_explain(int answer)
+{
+	switch (answer) {
+	case WIRE_FATE_PENDING:
+		return "it is there and may be starting the guest; ask again";
+	case WIRE_FATE_UNKNOWN:
+		return "it knows nothing of this migration: it was started anew, or is another one; look whether the guest "
+		       "runs there";
+	default:
+		return "it does not answer; mend the network and ask again, or look whether the guest runs there";
+	}
 }

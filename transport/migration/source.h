@@ -7,6 +7,7 @@
 #define MIGRATION_SOURCE_H
 
 #include "migration/forecast.h"
+#include "migration/handover.h"
 #include "migration/mover.h"
 #include <decant/migration.h>
 #include <pthread.h>
@@ -34,8 +35,9 @@ struct decant_migration {
 	uint64_t pass_start_ns, pass_start_bytes;
 	uint64_t pass_ns; /* of the last pass that has ended */
 	uint64_t left_ns; /* the pause began */
-	uint64_t go_ns;   /* GO was given to the socket */
 	uint32_t lease_ms;
+	enum handover_source_event learnt; /* what became of GO: RUNNING, NEVER, or SILENCE */
+	uint64_t aborted_ns;               /* since then nothing of the control connection is on its way */
 	bool tracking, paused;
 
 	/* protected by lock */
@@ -49,8 +51,12 @@ struct decant_migration {
 /* migration_publish() -- what @now says becomes visible; progress is told at most 20 times a second unless @force */
 void migration_publish(struct decant_migration *migration, bool force);
 
-/* migration_set_state() -- the only writer of the state. -ECANCELED: it was cancelled, and GO must not be sent */
-int migration_set_state(struct decant_migration *migration, enum decant_migration_state state);
+/*
+ * migration_step() -- the only writer of the state
+ *
+ * -ECANCELED: it was cancelled, and neither pause nor GO may follow. -EINVAL: @event has no place in this state.
+ */
+int migration_step(struct decant_migration *migration, enum handover_source_event event, struct decant_error *err);
 
 /* precopy_run() -- passes, until it is time to switch over */
 int precopy_run(struct decant_migration *migration, struct decant_error *err);
@@ -75,11 +81,14 @@ void switchover_account_settled(struct decant_migration *migration);
 int settle_query(struct decant_migration *migration, uint64_t deadline_ns, struct decant_error *err);
 
 /*
- * settle_doubt() -- ask until it is settled or @deadline_ns: 0 RUNNING, -ECANCELED NEVER, -EINPROGRESS
+ * settle_doubt() -- ask until it is settled or @deadline_ns: SOURCE_RUNNING, SOURCE_NEVER, or SOURCE_SILENCE
  *
- * @pending: the last answer was PENDING: the destination lives, and may be starting the guest.
+ * @answer: the last one, as of settle_query(), with @err if there was none.
  */
-int settle_doubt(struct decant_migration *migration, uint64_t deadline_ns, bool *pending,
-		 struct decant_error *err);
+enum handover_source_event settle_doubt(struct decant_migration *migration, uint64_t deadline_ns, int *answer,
+					struct decant_error *err);
+
+/* settle_explain() -- an answer that settles nothing, in words: what it means and what to do */
+const char *settle_explain(int answer);
 
 #endif

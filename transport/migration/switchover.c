@@ -172,26 +172,26 @@ static int await_running(struct decant_migration *m, const struct wire_handover 
 static int settle_after_go(struct decant_migration *m, struct decant_error *err)
 {
 	struct decant_error why = *err;
-	bool pending;
-	int rc;
+	int answer;
 
 	log_warning(&m->opts.log, "GO was sent, and then: %s; asking the destination what became of it", why.msg);
 	/* nothing of GO that still lies in the socket may come later than the answer */
 	peer_abort(mover_peer(m->mover));
-	rc = settle_doubt(m, clock_deadline_ns(m->lease_ms * NSEC_PER_MSEC + m->opts.peer_timeout_ns), &pending,
-			  err);
-	if (rc == 0) {
+	m->aborted_ns = clock_now_ns();
+	m->learnt = settle_doubt(m, clock_deadline_ns(m->lease_ms * NSEC_PER_MSEC + m->opts.peer_timeout_ns),
+				 &answer, err);
+	if (m->learnt == SOURCE_RUNNING) {
 		switchover_account_settled(m);
 		return 0;
 	}
-	if (rc == -ECANCELED) /* it never ran there: an ordinary failure, with the first reason */
+	if (m->learnt == SOURCE_NEVER) /* an ordinary failure, with the first reason */
 		return decant_error_set(err, why.code == -ECANCELED || why.code == -EINPROGRESS ? -EIO : why.code,
 					"%s", why.msg);
 	return decant_error_set(
 		err, -EINPROGRESS,
-		"in doubt: GO was sent, and then: %s; the destination at %s does not answer, so the guest "
-		"stays paused here; look whether it runs there, then `resume --force` here if it does not",
-		why.msg, m->peer);
+		"in doubt: GO was sent, and then: %s; the guest stays paused here; the destination at "
+		"%s: %s; `resume` asks again, `resume --force` goes on here if it does not run there",
+		why.msg, m->peer, settle_explain(answer));
 }
 
 int switchover_run(struct decant_migration *m, struct decant_error *err)
@@ -200,9 +200,9 @@ int switchover_run(struct decant_migration *m, struct decant_error *err)
 	struct wire_handover handover;
 	int rc;
 
-	rc = migration_set_state(m, DECANT_STATE_SWITCHOVER);
+	rc = migration_step(m, SOURCE_PAUSE, err);
 	if (rc < 0)
-		return decant_error_set(err, rc, "cancelled");
+		return rc;
 	set_deadline(m, deadline);
 	rc = pause_and_save(m, err);
 	if (rc == 0)
@@ -212,13 +212,14 @@ int switchover_run(struct decant_migration *m, struct decant_error *err)
 	set_deadline(m, deadline);
 	if (rc == 0)
 		rc = await_ready(m, &handover, err);
+	/* READY may have lain there since the timer ended: this thread may have been the one that was away */
+	if (rc == 0)
+		rc = mover_check(m->mover, err);
+	if (rc == 0)
+		rc = migration_step(m, SOURCE_READY, err);
 	if (rc < 0)
 		return rc;
 
-	rc = migration_set_state(m, DECANT_STATE_GO);
-	if (rc < 0)
-		return decant_error_set(err, rc, "cancelled");
-	m->go_ns = clock_now_ns();
 	rc = peer_send(mover_peer(m->mover), WIRE_GO, NULL, 0, NULL, 0, err);
 	if (rc == 0)
 		rc = await_running(m, &handover, err);

@@ -4,9 +4,9 @@
  *
  * Theory of operation
  * -------------------
- * Everything up to READY can fail without harm: the VM is discarded and the source's goes on. READY opens the lease
- * (receiver_private.h). Only GO within it starts the VM, and once the lease is over the migration has a tombstone, so that
- * no GO, however late, starts it, and QUERY proves that to the source.
+ * Everything up to READY can fail without harm: the VM is discarded and the source's goes on. READY opens the lease. Only
+ * GO within it starts the VM, and once the lease is over the migration has a tombstone, so that no GO, however late, starts it,
+ * and QUERY proves that to the source. State and fate change in one step, under one lock (handover.h has the table).
  *
  * HANDOVER fences the channels before anything of the state is loaded: the source has seen every barrier acknowledged, and
  * from here on nobody but this process writes to the guest's memory.
@@ -22,14 +22,43 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- state ---- */
+
+/* Lock held. An event that has no place changes nothing. */
+static int step_locked(struct decant_receiver *receiver, enum handover_destination_event event,
+		       struct decant_error *err)
+{
+	const int next = handover_next(&handover_destination, receiver->phase, event, err);
+
+	if (next < 0)
+		return next;
+	receiver->phase = (enum handover_destination)next;
+	fate_set(&receiver->fate, receiver->id, handover_fate(receiver->phase));
+	pthread_cond_broadcast(&receiver->changed);
+	return 0;
+}
+
+static int step(struct decant_receiver *receiver, enum handover_destination_event event, struct decant_error *err)
+{
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	return step_locked(receiver, event, err);
+}
+
+/* No vCPU has run, and from here on none can. Before the source is told anything: it may ask at once. */
+static void bury(struct decant_receiver *receiver)
+{
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	if (receiver->phase != DESTINATION_NEVER)
+		step_locked(receiver, DESTINATION_FAIL, NULL);
+}
+
 /* ---- in the reader thread ---- */
 
 static bool take_go(struct decant_receiver *receiver, const struct peer_message *message)
 {
 	DECANT_AUTO_UNLOCK(&receiver->lock);
-	if (receiver->lease == LEASE_OPEN && message->length == 0 && clock_now_ns() < receiver->lease_until_ns)
-		receiver->lease = LEASE_GO;
-	pthread_cond_broadcast(&receiver->changed);
+	if (message->length == 0 && clock_now_ns() < receiver->lease_until_ns)
+		step_locked(receiver, DESTINATION_GO, NULL);
 	return true;
 }
 
@@ -37,11 +66,9 @@ static bool take_go(struct decant_receiver *receiver, const struct peer_message 
 static bool take_abort(struct decant_receiver *receiver, const struct peer_message *message)
 {
 	DECANT_AUTO_UNLOCK(&receiver->lock);
-	if (receiver->lease != LEASE_OPEN)
+	if (step_locked(receiver, DESTINATION_ABORT, NULL) < 0)
 		return false;
-	receiver->lease = LEASE_OVER;
-	peer_error_decode(message->payload, message->length, &receiver->lease_why);
-	pthread_cond_broadcast(&receiver->changed);
+	peer_error_decode(message->payload, message->length, &receiver->never_why);
 	return true;
 }
 
@@ -57,11 +84,8 @@ static void takeover_lost(void *opaque)
 	struct decant_receiver *receiver = opaque;
 
 	DECANT_AUTO_UNLOCK(&receiver->lock);
-	if (receiver->lease != LEASE_OPEN)
-		return;
-	receiver->lease = LEASE_OVER;
-	decant_error_set(&receiver->lease_why, -ECONNRESET, "the source is gone, and had not said GO");
-	pthread_cond_broadcast(&receiver->changed);
+	if (step_locked(receiver, DESTINATION_LOST, NULL) == 0)
+		decant_error_set(&receiver->never_why, -ECONNRESET, "the source is gone, and had not said GO");
 }
 
 /* ---- making the VM ---- */
@@ -176,14 +200,17 @@ static int say_ready(struct decant_receiver *receiver, uint64_t load_ns, struct 
 	};
 	uint8_t head[64];
 	const int length = wire_ready_encode(&ready, head, sizeof(head));
+	int rc;
 
 	{
 		DECANT_AUTO_UNLOCK(&receiver->lock);
 		receiver->stats.dest_allocated = ready.allocated;
-		/* before READY is sent: its GO must find the lease open */
-		receiver->lease = LEASE_OPEN;
+		/* before READY is sent: its GO must find the lease running */
 		receiver->lease_until_ns = clock_deadline_ns(receiver->opts.lease_ns);
+		rc = step_locked(receiver, DESTINATION_LOADED, err);
 	}
+	if (rc < 0)
+		return rc;
 	return peer_send(incoming_peer(receiver->incoming), WIRE_READY, head, (size_t)length, NULL, 0, err);
 }
 
@@ -192,16 +219,15 @@ static int await_go(struct decant_receiver *receiver, struct decant_error *err)
 	const struct timespec until = clock_timespec(receiver->lease_until_ns);
 
 	DECANT_AUTO_UNLOCK(&receiver->lock);
-	while (receiver->lease == LEASE_OPEN && clock_now_ns() < receiver->lease_until_ns)
+	while (receiver->phase == DESTINATION_READY && clock_now_ns() < receiver->lease_until_ns)
 		pthread_cond_clockwait(&receiver->changed, &receiver->lock, CLOCK_MONOTONIC, &until);
-	if (receiver->lease == LEASE_GO)
+	if (receiver->phase == DESTINATION_STARTING)
 		return 0;
-	if (receiver->lease == LEASE_OPEN) {
-		receiver->lease = LEASE_OVER;
-		decant_error_set(&receiver->lease_why, -ETIMEDOUT, "no GO came within the lease of %llu ms",
+	if (step_locked(receiver, DESTINATION_EXPIRE, NULL) == 0)
+		decant_error_set(&receiver->never_why, -ETIMEDOUT,
+				 "no GO came within the lease of %llu ms; the guest goes on at the source",
 				 (unsigned long long)(receiver->opts.lease_ns / NSEC_PER_MSEC));
-	}
-	*err = receiver->lease_why;
+	*err = receiver->never_why;
 	return err->code;
 }
 
@@ -221,9 +247,10 @@ static int start_vm(struct decant_receiver *receiver, struct decant_error *err)
 	uint8_t head[64];
 	int rc = receiver->ops.start(receiver->vmm, &handover, &running.entered_ns, err);
 
+	if (rc == 0)
+		rc = step(receiver, DESTINATION_ENTER, err);
 	if (rc < 0)
 		return rc;
-	fate_set(&receiver->fate, receiver->id, WIRE_FATE_RUNNING);
 	running.cpu_ns = session_cpu_ns(receiver);
 	rc = wire_running_encode(&running, head, sizeof(head));
 	/* if this is lost, QUERY tells the source */
@@ -292,6 +319,8 @@ static int takeover_serve(struct decant_receiver *receiver, struct decant_error 
 		rc = takeover_step(receiver, &message, err);
 		peer_message_free(&message);
 	}
+	if (rc < 0)
+		bury(receiver);
 	if (rc < 0 && rc != -ECONNABORTED)
 		incoming_refuse(receiver->incoming, err);
 	return rc < 0 ? rc : 0;
@@ -313,8 +342,9 @@ static int begin(struct decant_receiver *receiver, int fd, const struct wire_hel
 
 	{
 		DECANT_AUTO_UNLOCK(&receiver->lock);
-		receiver->lease = LEASE_NONE;
-		decant_error_clear(&receiver->lease_why);
+		receiver->phase = DESTINATION_FILLING;
+		receiver->lease_until_ns = 0;
+		decant_error_clear(&receiver->never_why);
 		memset(&receiver->stats, 0, sizeof(receiver->stats));
 	}
 	memcpy(receiver->id, hello->id, sizeof(receiver->id));
@@ -323,12 +353,17 @@ static int begin(struct decant_receiver *receiver, int fd, const struct wire_hel
 	host_welcome(&opts.welcome, receiver->opts.max_memory, receiver->opts.lease_ns);
 	opts.welcome.features &= hello->features;
 	opts.max_memory = opts.welcome.max_memory;
+	/* looked at when it was offered, but the last session may have been of the same id */
+	if (!fate_claim(&receiver->fate, receiver->id)) {
+		close(fd);
+		return decant_error_set(err, -EEXIST, "this migration has been here before; start a new one");
+	}
 	rc = incoming_new(&opts, &receiver->incoming, err);
 	if (rc < 0) {
+		bury(receiver);
 		close(fd);
 		return rc;
 	}
-	fate_set(&receiver->fate, receiver->id, WIRE_FATE_PENDING);
 	session_slot_watch(&receiver->slot, receiver->incoming);
 	return 0;
 }
@@ -353,8 +388,7 @@ int takeover_run(struct decant_receiver *receiver, int fd, const struct wire_hel
 	clear_session(receiver);
 	if (rc == 0)
 		return 0;
-	/* no vCPU has run, and from here on none can */
-	fate_set(&receiver->fate, receiver->id, WIRE_FATE_NEVER);
+	bury(receiver);
 	/* no thread of ours is left that touches what discard() gives back */
 	incoming_stop(receiver->incoming);
 	if (receiver->created)

@@ -41,17 +41,37 @@ static void test_fate_get__knows_nothing_of_a_stranger(void **state)
 	assert_int_equal(fate_get(*state, id), WIRE_FATE_UNKNOWN);
 }
 
-static void test_fate_set__replaces_what_was_said_before(void **state)
+static void test_fate_set__says_what_became_of_a_claim(void **state)
 {
 	uint8_t id[16], other[16];
 
 	make_id(id, 7);
 	make_id(other, 8);
-	fate_set(*state, id, WIRE_FATE_PENDING);
+	assert_true(fate_claim(*state, id));
+	assert_int_equal(fate_get(*state, id), WIRE_FATE_PENDING);
+	assert_true(fate_claim(*state, other));
 	fate_set(*state, other, WIRE_FATE_RUNNING);
 	fate_set(*state, id, WIRE_FATE_NEVER);
 	assert_int_equal(fate_get(*state, id), WIRE_FATE_NEVER);
 	assert_int_equal(fate_get(*state, other), WIRE_FATE_RUNNING);
+}
+
+/* A copy of a HELLO may get past the door while the first session ends. */
+static void test_fate_claim__takes_no_fate_back(void **state)
+{
+	static const enum wire_fate fates[] = { WIRE_FATE_PENDING, WIRE_FATE_RUNNING, WIRE_FATE_NEVER };
+	uint8_t id[16];
+
+	for (uint32_t i = 0; i < 3; i++) {
+		make_id(id, i);
+		assert_true(fate_claim(*state, id));
+		fate_set(*state, id, fates[i]);
+		assert_false(fate_claim(*state, id));
+		assert_int_equal(fate_get(*state, id), fates[i]);
+	}
+	fate_set(*state, id, WIRE_FATE_RUNNING);
+	fate_set(*state, id, WIRE_FATE_PENDING);
+	assert_int_equal(fate_get(*state, id), WIRE_FATE_NEVER);
 }
 
 static void test_fate_set__gives_up_the_oldest(void **state)
@@ -60,6 +80,7 @@ static void test_fate_set__gives_up_the_oldest(void **state)
 
 	for (uint32_t i = 0; i <= FATES_KEPT; i++) {
 		make_id(id, i);
+		assert_true(fate_claim(*state, id));
 		fate_set(*state, id, WIRE_FATE_NEVER);
 	}
 	make_id(id, 0);
@@ -74,7 +95,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_fate_get__knows_nothing_of_a_stranger, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_fate_set__replaces_what_was_said_before, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_fate_set__says_what_became_of_a_claim, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_fate_claim__takes_no_fate_back, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_fate_set__gives_up_the_oldest, set_up, tear_down),
 	};
 
