@@ -2,11 +2,14 @@
 script_tests += \
 	tests/cli/cli_good.py \
 	tests/cli/cli_bad.py \
-	tests/cli/cli_confined.py \
-	tests/cli/cli_doubt.py
+	tests/cli/cli_doubt.py \
+	tests/cli/fire.py \
+	tests/cli/fire_random.py
 cli_good_timeout := 300
 cli_bad_timeout := 300
 cli_doubt_timeout := 300
+fire_timeout := 600
+fire_random_timeout := 600
 # they change how many huge pages the host has, and tests elsewhere do so too
 heavy_tests += cli_good cli_bad
 # it takes a device of its own away, bit by bit, and files that all devices need

@@ -6,6 +6,7 @@ Everything that was started is ended when the program ends, whatever happened.
 """
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ LONG = 60  # seconds: more than anything here takes on a busy machine
 DONE, FAILED, USAGE, IN_DOUBT = 0, 1, 2, 3
 
 _processes = []
+_number = itertools.count()
 
 
 class Failure(Exception):
@@ -95,7 +97,7 @@ class Process:
 
     def __init__(self, host, words, prefix=()):
         self.words = [str(word) for word in words]
-        number = len(_processes)
+        number = next(_number)
         self.out_path, self.err_path = path(f"{number}.out"), path(f"{number}.err")
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             self.popen = subprocess.Popen([*prefix, DECANT, *self.words], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
@@ -152,9 +154,6 @@ class Host:
         return Done(words, done.returncode, (done.stdout or b"").decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def start(self, *words, prefix=()):
-        """A system call that the filter's lists do not have would show: it ends the process."""
-        if words[0] in ("run", "receive") and "--confine" not in words:
-            words = (words[0], "--confine", "strict", *words[1:])
         return Process(self, words, prefix)
 
     def run(self, name, *words, guest="stress:wss=4M,data=8M", memory="32M"):
@@ -216,6 +215,16 @@ def skip_without_kvm():
         sys.exit(77)
 
 
+def skip_without_root():
+    if os.geteuid() != 0:
+        print("SKIP: needs root, for network namespaces")
+        sys.exit(77)
+
+
+def describe(problem):
+    return str(problem) if isinstance(problem, Failure) else "".join(traceback.format_exception(problem))
+
+
 def _end_all_but(kept):
     for process in _processes:
         if process.poll() is None and (kept is None or process.pid != kept.pid):
@@ -242,8 +251,7 @@ def main(tests, keep=lambda: None):
             print(f"ok {number} - {name}", flush=True)
         except Exception as problem:  # pylint: disable=broad-except
             failed += 1
-            text = str(problem) if isinstance(problem, Failure) else traceback.format_exc()
-            print("".join(f"# {line}\n" for line in text.splitlines()), end="")
+            print("".join(f"# {line}\n" for line in describe(problem).splitlines()), end="")
             print(f"not ok {number} - {name}", flush=True)
         finally:
             _end_all_but(keep())

@@ -136,7 +136,8 @@ static bool has_answered(const struct stress_host *host)
 	return host->status->verdict_done == host->boot->verdict_ask;
 }
 
-static int wait_for(const struct stress_host *host, bool (*done)(const struct stress_host *host), uint64_t deadline)
+static int wait_for(const struct stress_host *host, bool (*done)(const struct stress_host *host),
+		    uint64_t deadline)
 {
 	const struct timespec pause = { .tv_nsec = POLL_NS };
 

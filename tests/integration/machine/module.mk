@@ -4,3 +4,8 @@ quiet_pause_srcs := tests/integration/machine/quiet_pause.c
 heavy_tests += quiet_pause
 # it holds a pause to milliseconds, and a sanitizer takes longer than that
 no_sanitize_tests += quiet_pause
+
+integration_tests += there_and_back
+there_and_back_srcs := tests/integration/machine/there_and_back.c
+# sanitizers keep what is freed
+no_sanitize_tests += there_and_back
