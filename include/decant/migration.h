@@ -104,6 +104,13 @@ struct decant_migration_opts {
 	void *opaque; /* of progress */
 	/* RDMA: "LOCAL[=REMOTE][,...]", each a device or an address: these rails and no others; NULL: those that reach each other */
 	const char *rails;
+	/*
+	 * A secret of 16 to 4096 random bytes that the destination must have, too: each end proves to the other that it has it, or
+	 * nothing is done. NULL: none. Copied by decant_migration_new(), so the caller may wipe its own then; the copies are
+	 * wiped by decant_migration_free().
+	 */
+	const void *key;
+	size_t key_length;
 };
 
 #define DECANT_MIGRATION_OPTS_INIT                                                                             \
@@ -118,7 +125,7 @@ struct decant_migration;
 /*
  * decant_migration_new() -- prepare to migrate the VM behind @ops and @vmm with its @memory
  *
- * Options and ops are copied, strings too; @vmm and @memory must outlive the migration. Touches neither VM nor network.
+ * Options and ops are copied, strings and key too; @vmm and @memory must outlive the migration. Touches neither VM nor network.
  * Returns 0, -EINVAL (which option, and what it takes), -ENOMEM.
  */
 int decant_migration_new(const struct decant_migration_opts *opts, const struct decant_vmm_ops *ops, void *vmm,
@@ -178,6 +185,13 @@ struct decant_receiver_opts {
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads; /* that touch memory ahead of the data; 0: one per two CPUs */
 	struct decant_log log;
+	/*
+	 * As decant_migration_opts.key. A source that does not prove that it has it is refused before anything is done for it, and
+	 * cannot keep another one out. NULL: whoever reaches @listen can send a VM, and hear what became of one: let it be the
+	 * loopback interface, or a network that is trusted. Copied by decant_receiver_new(), wiped by decant_receiver_free().
+	 */
+	const void *key;
+	size_t key_length;
 };
 
 #define DECANT_RECEIVER_OPTS_INIT                                                     \

@@ -38,6 +38,8 @@ struct decant_mover_opts {
 	uint64_t peer_timeout_ns;
 	struct decant_log log;
 	const char *rails; /* as decant_migration_opts.rails */
+	const void *key;   /* as decant_migration_opts.key; copied by _connect(), wiped by _close() */
+	size_t key_length;
 };
 
 #define DECANT_MOVER_OPTS_INIT                                                                              \
@@ -55,7 +57,7 @@ struct decant_mover;
  *
  * @shape goes to the destination's create(), may be NULL. @memory must outlive the mover and stay as it is.
  * Returns 0 or a negative errno: -ECONNREFUSED, -EPROTO (not a decant, or a version in common is missing), -EBUSY (it is
- * taking another VM), -ENOSPC (it has too little memory), -ETIMEDOUT, ...
+ * taking another VM), -EACCES (one end has no key, or another one), -ENOSPC (it has too little memory), -ETIMEDOUT, ...
  */
 int decant_mover_connect(const struct decant_mover_opts *opts, const struct decant_memory *memory,
 			 const struct decant_state_writer *shape, struct decant_mover **mover,
@@ -117,6 +119,8 @@ struct decant_landing_opts {
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads;
 	struct decant_log log;
+	const void *key; /* as decant_receiver_opts.key; copied by _new(), wiped by _free() */
+	size_t key_length;
 };
 
 #define DECANT_LANDING_OPTS_INIT                                                            \

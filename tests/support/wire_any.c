@@ -38,6 +38,9 @@ ANY_DEFINE(grant, grant)
 ANY_DEFINE(barrier_ack, barrier_ack)
 ANY_DEFINE(fence, fence)
 ANY_DEFINE(lost, lost)
+ANY_DEFINE(challenge, challenge)
+ANY_DEFINE(proof, proof)
+ANY_DEFINE(proved, proved)
 ANY_DEFINE(pages, pages)
 ANY_DEFINE(hashes, hashes)
 ANY_DEFINE(verified, verified)
@@ -82,6 +85,9 @@ static const struct any_codec codecs[WIRE_TYPE_MAX + 1] = {
 	[WIRE_ABORT] = ANY_CODEC(error),
 	[WIRE_VERDICT] = ANY_CODEC(verdict),
 	[WIRE_LOST] = ANY_CODEC(lost),
+	[WIRE_CHALLENGE] = ANY_CODEC(challenge),
+	[WIRE_PROOF] = ANY_CODEC(proof),
+	[WIRE_PROVED] = ANY_CODEC(proved),
 };
 
 static bool any_type_exists(uint16_t type)
@@ -279,8 +285,10 @@ static void sample_opened(enum wire_sample sample, struct wire_opened *opened)
 {
 	opened->epoch = pick(sample, 1, 2, UINT64_MAX);
 	opened->channels = (uint32_t)pick(sample, 1, 2, WIRE_CHANNELS_MAX);
-	opened->address_length = (uint32_t)pick(sample, 0, 7, WIRE_ADDRESS_MAX);
-	pick_bytes(sample, opened->tokens[0], opened->channels * (size_t)WIRE_TOKEN_SIZE);
+	opened->token_count = (uint16_t)pick(sample, 0, opened->channels, opened->channels);
+	opened->address_length = (uint16_t)pick(sample, 0, 7, WIRE_ADDRESS_MAX);
+	pick_bytes(sample, opened->tokens[0], opened->token_count * (size_t)WIRE_TOKEN_SIZE);
+	pick_bytes(sample, opened->answers[0], opened->token_count * (size_t)WIRE_TOKEN_SIZE);
 	pick_bytes(sample, opened->address, opened->address_length);
 }
 
@@ -365,6 +373,16 @@ static void sample_plain(uint16_t type, enum wire_sample sample, union wire_any 
 	case WIRE_STATUS:
 		message->status.fate = (uint32_t)pick(sample, WIRE_FATE_UNKNOWN, WIRE_FATE_RUNNING,
 						      WIRE_FATE_NEVER);
+		break;
+	case WIRE_CHALLENGE:
+		pick_bytes(sample, message->challenge.nonce, sizeof(message->challenge.nonce));
+		break;
+	case WIRE_PROOF:
+		pick_bytes(sample, message->proof.nonce, sizeof(message->proof.nonce));
+		pick_bytes(sample, message->proof.mac, sizeof(message->proof.mac));
+		break;
+	case WIRE_PROVED:
+		pick_bytes(sample, message->proved.mac, sizeof(message->proved.mac));
 		break;
 	case WIRE_PING:
 		message->ping.sent_ns = any;

@@ -19,6 +19,9 @@ union wire_any {
 	struct wire_barrier_ack barrier_ack;
 	struct wire_fence fence;
 	struct wire_lost lost;
+	struct wire_challenge challenge;
+	struct wire_proof proof;
+	struct wire_proved proved;
 	struct wire_pages pages;
 	struct wire_hashes hashes;
 	struct wire_verified verified;

@@ -36,7 +36,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FABRIC_TOKEN_SIZE 16 /* bytes that a channel presents to prove whose it is */
+#define FABRIC_TOKEN_SIZE 16 /* bytes that an end of a channel presents to prove whose it is */
 #define FABRIC_CHANNELS_MAX 16
 #define FABRIC_ADDRESS_MAX 256                 /* bytes of an encoded address */
 #define FABRIC_MESSAGE_MAX ((64u << 10) + 64u) /* DECANT_MESSAGE_MAX and the engine's own head */
@@ -108,7 +108,9 @@ struct fabric_sink_opts {
 	const char *host;  /* local address to listen on, numeric; the control connection's */
 	uint32_t channels; /* 1..FABRIC_CHANNELS_MAX */
 	uint64_t epoch;
-	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];  /* that the source must show */
+	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE]; /* that are shown to it then */
+	uint64_t token_timeout_ns;                  /* they are good for so long; 0: until all channels stand */
 	uint64_t region_length[FABRIC_REGIONS_MAX]; /* bytes, 0 beyond the last */
 	uint64_t granule_size[FABRIC_REGIONS_MAX];  /* bytes: the unit of expose() */
 	uint32_t regions;
@@ -126,7 +128,8 @@ struct fabric_source_opts {
 	uint32_t pair_count;                        /* 0 for a fabric without rails */
 	uint32_t channels;
 	uint64_t epoch;
-	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];  /* to show */
+	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE]; /* that the sink must show then */
 	uint64_t connect_timeout_ns;
 	struct decant_log log;
 };
@@ -156,7 +159,10 @@ struct fabric_ops {
 	/* pairs rails, the fastest and nearest first, each used once; returns their number, or why none reaches (-ENETUNREACH) */
 	int (*pair)(const struct fabric_pair_opts *opts, struct fabric_pair *pairs, struct decant_error *err);
 
-	/* The sink listens when open has returned; channels are accepted by its own threads and must present their token. */
+	/*
+	 * The sink listens when open has returned; channels are accepted by its own threads and must present their token, once, and in
+	 * time. It answers with a token of its own, and the source goes on only if that is right: -EACCES.
+	 */
 	int (*sink_open)(const struct fabric_sink_opts *opts, struct fabric_sink **sink, struct decant_error *err);
 	void (*sink_address)(const struct fabric_sink *sink, struct fabric_address *address);
 	/* register one granule (or the shorter end of a region) for writing; the memory is populated; idempotent; any thread */

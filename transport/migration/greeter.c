@@ -2,12 +2,12 @@
 /* greeter.c -- the destination's door */
 #include "migration/greeter.h"
 
-#include "migration/peer.h"
 #include "util/address.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/seldom.h"
 #include "util/thread.h"
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +19,20 @@
 #define GREETINGS_MAX 32u
 #define BACKLOG 64
 
+/* How long the door waits for one who was shown out to be gone. */
+#define SHOWN_OUT_NS NSEC_PER_SEC
+
+struct greeting {
+	/* set at creation, read-only after */
+	struct greeter *greeter;
+	struct handshake handshake;
+	struct address peer;
+
+	/* protected by greeter.lock */
+	bool known;     /* has said HELLO, and proved the key if there is one: is not shown out */
+	bool shown_out; /* its socket is shut */
+};
+
 struct greeter {
 	/* set at creation, read-only after */
 	struct greeter_opts opts;
@@ -26,138 +40,194 @@ struct greeter {
 	int listener;
 	int wake_fd;
 	pthread_t thread;
+	struct seldom seldom;
 
 	/* protected by lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	uint32_t greetings;
+	struct greeting *greeting[GREETINGS_MAX]; /* oldest first */
 };
 
-struct greeting {
-	struct greeter *greeter;
-	int fd;
-	struct address peer;
-};
-
-static int send_welcome(struct greeting *greeting, const struct wire_welcome *welcome, uint64_t deadline,
-			struct decant_error *err)
+static void complain(struct greeter *greeter, const struct address *peer, int code, const char *text)
 {
-	uint8_t head[WIRE_WELCOME_MAX];
-	const int length = wire_welcome_encode(welcome, head, sizeof(head));
+	char who[ADDRESS_TEXT_MAX];
+	uint64_t silent;
 
-	if (length < 0)
-		return decant_error_set(err, length, "WELCOME cannot be encoded");
-	return peer_handshake_send(greeting->fd, 0, WIRE_WELCOME, head, (size_t)length, deadline,
-				   greeting->greeter->wake_fd, err);
+	if (!seldom_now(&greeter->seldom, peer->host, code, clock_now_ns(), &silent))
+		return;
+	if (silent > 0)
+		log_warning(&greeter->opts.log, "refused %s: %s (%llu more like it were not logged)",
+			    address_format(peer, who), text, (unsigned long long)silent);
+	else
+		log_warning(&greeter->opts.log, "refused %s: %s", address_format(peer, who), text);
 }
 
-static int answer_query(struct greeting *greeting, const struct wire_hello *hello, uint64_t deadline,
-			struct decant_error *err)
+/* ---- one greeting ---- */
+
+/* From here on it is not shown out; false: it has been. */
+static bool get_known(struct greeting *greeting)
+{
+	DECANT_AUTO_UNLOCK(&greeting->greeter->lock);
+	greeting->known = !greeting->shown_out;
+	return greeting->known;
+}
+
+static bool was_shown_out(struct greeting *greeting)
+{
+	DECANT_AUTO_UNLOCK(&greeting->greeter->lock);
+	return greeting->shown_out;
+}
+
+static int answer_query(struct greeting *greeting, const struct wire_hello *hello, struct decant_error *err)
 {
 	struct greeter *greeter = greeting->greeter;
 	struct wire_welcome welcome = { .version = WIRE_VERSION_MAX };
 	struct wire_status status;
-	uint8_t head[64];
-	int rc;
 
 	greeter->opts.welcome(greeter->opts.opaque, &welcome);
 	welcome.features &= hello->features;
-	rc = send_welcome(greeting, &welcome, deadline, err);
-	if (rc < 0)
-		return rc;
+	/* told before WELCOME is sent, but it is only getting surer */
 	status.fate = greeter->opts.fate(greeter->opts.opaque, hello->id);
-	rc = wire_status_encode(&status, head, sizeof(head));
-	return peer_handshake_send(greeting->fd, 1, WIRE_STATUS, head, (size_t)rc, deadline, greeter->wake_fd,
-				   err);
+	return handshake_answer(&greeting->handshake, &welcome, &status, err);
 }
 
-static void refuse(struct greeting *greeting, const struct decant_error *why, uint64_t deadline)
-{
-	uint8_t bytes[PEER_ERROR_MAX];
-
-	peer_handshake_send(greeting->fd, 0, WIRE_ERROR, bytes, peer_error_encode(why->code, why->msg, bytes),
-			    deadline, greeting->greeter->wake_fd, NULL);
-}
-
-/* Reads HELLO and acts on it. 0: done with the socket; 1: it has a new owner. */
+/* Hears HELLO and acts on it. 0: done with the socket; 1: it has a new owner. */
 static int greet(struct greeting *greeting, struct decant_error *err)
 {
 	struct greeter *greeter = greeting->greeter;
-	const uint64_t deadline = clock_deadline_ns(greeter->opts.hello_timeout_ns);
+	struct handshake *handshake = &greeting->handshake;
 	struct wire_hello hello;
-	uint8_t payload[512];
-	uint32_t length;
 	int rc;
 
-	rc = peer_handshake_receive(greeting->fd, 0, WIRE_HELLO, payload, sizeof(payload), &length, deadline,
-				    greeter->wake_fd, err);
-	if (rc == 0)
-		rc = wire_hello_decode(&hello, payload, length, err);
+	handshake->deadline_ns = clock_deadline_ns(greeter->opts.hello_timeout_ns);
+	rc = handshake_hear(handshake, &hello, err);
+	if (rc == 0 && !get_known(greeting))
+		rc = decant_error_set(err, -ECANCELED, "too many at once");
 	if (rc == 0 && hello.purpose == WIRE_PURPOSE_QUERY)
-		return answer_query(greeting, &hello, deadline, err);
+		return answer_query(greeting, &hello, err);
 	if (rc == 0)
-		rc = greeter->opts.offer(greeter->opts.opaque, greeting->fd, &hello, err);
+		rc = greeter->opts.offer(greeter->opts.opaque, handshake, &hello, err);
 	if (rc == 0)
 		return 1;
-	refuse(greeting, err, deadline);
+	handshake_refuse(handshake, err);
 	return rc;
 }
 
-static bool reserve_greeting(struct greeter *greeter)
+/* The socket is shut from outside only while the greeting is in the list. */
+static void greeting_end(struct greeting *greeting, bool owns_socket)
 {
-	DECANT_AUTO_UNLOCK(&greeter->lock);
-	if (greeter->greetings == GREETINGS_MAX)
-		return false;
-	greeter->greetings++;
-	return true;
-}
+	struct greeter *greeter = greeting->greeter;
+	uint32_t i = 0;
 
-static void release_greeting(struct greeter *greeter)
-{
 	DECANT_AUTO_UNLOCK(&greeter->lock);
+	while (greeter->greeting[i] != greeting)
+		i++;
 	greeter->greetings--;
+	memmove(&greeter->greeting[i], &greeter->greeting[i + 1],
+		(greeter->greetings - i) * sizeof(greeter->greeting[0]));
+	if (owns_socket)
+		close(greeting->handshake.fd);
+	auth_wipe(&greeting->handshake.auth);
+	free(greeting);
+	/* last: who frees the greeter waits for it */
 	pthread_cond_broadcast(&greeter->changed);
 }
 
 static void *greeting_main(void *argument)
 {
 	struct greeting *greeting = argument;
-	struct greeter *greeter = greeting->greeter;
 	struct decant_error err = DECANT_ERROR_INIT;
-	char text[ADDRESS_TEXT_MAX];
 	const int rc = greet(greeting, &err);
 
-	if (rc < 0 && rc != -ECANCELED)
-		log_warning(&greeter->opts.log, "refused %s: %s", address_format(&greeting->peer, text), err.msg);
-	if (rc != 1)
-		close(greeting->fd);
-	free(greeting);
-	release_greeting(greeter);
+	if (rc < 0 && rc != -ECANCELED && !was_shown_out(greeting))
+		complain(greeting->greeter, &greeting->peer, rc, err.msg);
+	greeting_end(greeting, rc != 1);
 	return NULL;
+}
+
+/* ---- the door ---- */
+
+static uint32_t count_host(const struct greeter *greeter, const char *host)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < greeter->greetings; i++)
+		count += strcmp(greeter->greeting[i]->peer.host, host) == 0;
+	return count;
+}
+
+/* Of the address that has most of them the oldest; lock held. One that comes through in time is never in the way for long. */
+static void show_one_out(struct greeter *greeter)
+{
+	struct greeting *worst = NULL;
+	uint32_t most = 0;
+
+	for (uint32_t i = 0; i < greeter->greetings; i++) {
+		struct greeting *greeting = greeter->greeting[i];
+		const uint32_t count = count_host(greeter, greeting->peer.host);
+
+		if (greeting->shown_out)
+			return; /* it is on its way */
+		if (!greeting->known && count > most) {
+			worst = greeting;
+			most = count;
+		}
+	}
+	if (worst == NULL)
+		return;
+	worst->shown_out = true;
+	shutdown(worst->handshake.fd, SHUT_RDWR);
+	complain(greeter, &worst->peer, -EAGAIN, "too many at once, and it is the oldest");
+}
+
+/* A place in the list, which is the greeting's from then on; -EAGAIN: there is none, even after a while. */
+static int take_in(struct greeter *greeter, struct greeting *greeting)
+{
+	const struct timespec until = clock_timespec(clock_deadline_ns(SHOWN_OUT_NS));
+	int rc = 0;
+
+	DECANT_AUTO_UNLOCK(&greeter->lock);
+	while (greeter->greetings == GREETINGS_MAX && rc == 0) {
+		show_one_out(greeter);
+		rc = pthread_cond_clockwait(&greeter->changed, &greeter->lock, CLOCK_MONOTONIC, &until);
+	}
+	if (greeter->greetings == GREETINGS_MAX)
+		return -EAGAIN;
+	greeter->greeting[greeter->greetings++] = greeting;
+	return 0;
 }
 
 static int start_greeting(struct greeter *greeter, int fd)
 {
-	struct greeting *greeting = NULL;
+	struct greeting *greeting = calloc(1, sizeof(*greeting));
 	int rc = -ENOMEM;
 
-	if (!reserve_greeting(greeter))
-		return -EAGAIN;
-	greeting = calloc(1, sizeof(*greeting));
-	if (greeting == NULL)
-		goto err_release;
-	greeting->greeter = greeter;
-	greeting->fd = fd;
-	address_peer(fd, &greeting->peer);
+	if (greeting != NULL) {
+		greeting->greeter = greeter;
+		greeting->handshake.fd = fd;
+		greeting->handshake.wake_fd = greeter->wake_fd;
+		greeting->handshake.auth.key = greeter->opts.key;
+		address_peer(fd, &greeting->peer);
+		rc = take_in(greeter, greeting);
+	}
+	if (rc < 0) {
+		free(greeting);
+		return rc;
+	}
 	rc = thread_start_detached(greeting_main, greeting);
 	if (rc < 0)
-		goto err_release;
-	return 0;
-
-err_release:
-	free(greeting);
-	release_greeting(greeter);
+		greeting_end(greeting, false);
 	return rc;
+}
+
+static void turn_away(struct greeter *greeter, int fd, int code)
+{
+	struct address peer = { .port = 0 };
+
+	address_peer(fd, &peer);
+	complain(greeter, &peer, code, code == -EAGAIN ? "too many at once" : strerror(-code));
+	close(fd);
 }
 
 static void *accept_main(void *argument)
@@ -178,12 +248,17 @@ static void *accept_main(void *argument)
 			continue;
 		}
 		rc = start_greeting(greeter, fd);
-		if (rc < 0) {
-			log_warning(&greeter->opts.log, "a connection is turned away: %s",
-				    rc == -EAGAIN ? "too many at once" : strerror(-rc));
-			close(fd);
-		}
+		if (rc < 0)
+			turn_away(greeter, fd, rc);
 	}
+}
+
+static void greeter_destroy(struct greeter *greeter)
+{
+	pthread_cond_destroy(&greeter->changed);
+	pthread_mutex_destroy(&greeter->lock);
+	seldom_destroy(&greeter->seldom);
+	free(greeter);
 }
 
 int greeter_new(const struct greeter_opts *opts, struct greeter **out, struct decant_error *err)
@@ -198,6 +273,7 @@ int greeter_new(const struct greeter_opts *opts, struct greeter **out, struct de
 	if (greeter == NULL)
 		return decant_error_set(err, -ENOMEM, "receiver: out of memory");
 	greeter->opts = *opts;
+	seldom_init(&greeter->seldom);
 	pthread_mutex_init(&greeter->lock, NULL);
 	pthread_cond_init(&greeter->changed, NULL);
 	greeter->listener = address_listen(&address, BACKLOG, err);
@@ -224,7 +300,7 @@ err_close_wake:
 err_close_listener:
 	close(greeter->listener);
 err_free:
-	free(greeter);
+	greeter_destroy(greeter);
 	return rc;
 }
 
@@ -240,6 +316,8 @@ uint16_t greeter_port(const struct greeter *greeter)
 
 void greeter_free(struct greeter *greeter)
 {
+	uint64_t silent;
+
 	if (greeter == NULL)
 		return;
 	io_wake_set(greeter->wake_fd);
@@ -248,9 +326,10 @@ void greeter_free(struct greeter *greeter)
 	while (greeter->greetings > 0)
 		pthread_cond_wait(&greeter->changed, &greeter->lock);
 	pthread_mutex_unlock(&greeter->lock);
+	silent = seldom_rest(&greeter->seldom);
+	if (silent > 0)
+		log_warning(&greeter->opts.log, "%llu refusals were not logged", (unsigned long long)silent);
 	close(greeter->listener);
 	close(greeter->wake_fd);
-	pthread_cond_destroy(&greeter->changed);
-	pthread_mutex_destroy(&greeter->lock);
-	free(greeter);
+	greeter_destroy(greeter);
 }

@@ -30,6 +30,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long the tokens of an epoch are good, in peer timeouts: both ends may be slow, but one of them has lost interest then. */
+#define TOKEN_TIMEOUTS 4u
+
 /* ---- failing from a thread that is not the session's ---- */
 
 static void incoming_fail(struct incoming *in, const struct decant_error *why)
@@ -338,30 +341,26 @@ static const struct peer_events incoming_events = {
 
 /* ---- life ---- */
 
-static int send_welcome(struct incoming *in, const struct incoming_opts *opts, struct decant_error *err)
+static int say_welcome(struct incoming *in, const struct incoming_opts *opts, struct handshake *handshake,
+		       struct decant_error *err)
 {
 	struct wire_welcome welcome = opts->welcome;
-	uint8_t head[WIRE_WELCOME_MAX];
-	int rc;
 
 	in->rails = rails_welcome(&welcome, in->rail, &in->log);
-	rc = wire_welcome_encode(&welcome, head, sizeof(head));
-	if (rc < 0)
-		return decant_error_set(err, rc, "WELCOME cannot be encoded");
-	return peer_handshake_send(opts->fd, 0, WIRE_WELCOME, head, (size_t)rc,
-				   clock_deadline_ns(opts->peer_timeout_ns), -1, err);
+	handshake->deadline_ns = clock_deadline_ns(opts->peer_timeout_ns);
+	handshake->wake_fd = -1;
+	return handshake_answer(handshake, &welcome, NULL, err);
 }
 
 int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct decant_error *err)
 {
 	struct peer_opts peer_opts = {
-		.fd = opts->fd,
-		.received = 1,
-		.sent = 1,
+		.fd = opts->handshake.fd,
 		.timeout_ns = opts->peer_timeout_ns,
 		.events = &incoming_events,
 		.log = opts->log,
 	};
+	struct handshake handshake = opts->handshake;
 	struct incoming *in = calloc(1, sizeof(*in));
 	int rc;
 
@@ -372,6 +371,8 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	in->log = opts->log;
 	in->max_memory = opts->max_memory;
 	in->features = opts->welcome.features;
+	in->token_ns = opts->peer_timeout_ns < UINT64_MAX / TOKEN_TIMEOUTS ? TOKEN_TIMEOUTS * opts->peer_timeout_ns
+									   : CLOCK_NEVER;
 	pthread_mutex_init(&in->sink_lock, NULL);
 	pthread_mutex_init(&in->lock, NULL);
 	pthread_cond_init(&in->exposed, NULL);
@@ -381,13 +382,18 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	if (rc == 0)
 		rc = decant_memory_new(&in->memory, err);
 	if (rc == 0)
-		rc = send_welcome(in, opts, err);
+		rc = say_welcome(in, opts, &handshake, err);
+	in->auth = handshake.auth;
+	auth_wipe(&handshake.auth);
+	peer_opts.received = handshake.received;
+	peer_opts.sent = handshake.sent;
 	if (rc == 0)
 		rc = peer_new(&peer_opts, &in->peer, err);
 	if (rc == 0) {
 		*out = in;
 		return 0;
 	}
+	auth_wipe(&in->auth);
 	populate_free(in->pool);
 	decant_memory_free(in->memory);
 	free(in->host);
@@ -473,6 +479,7 @@ void incoming_close(struct incoming *in)
 	pthread_mutex_destroy(&in->lock);
 	pthread_cond_destroy(&in->exposed);
 	pthread_mutex_destroy(&in->sink_lock);
+	auth_wipe(&in->auth);
 	free(in->host);
 	free(in);
 }

@@ -11,6 +11,7 @@
 #ifndef MIGRATION_INCOMING_H
 #define MIGRATION_INCOMING_H
 
+#include "migration/handshake.h"
 #include "migration/peer.h"
 #include "wire/wire.h"
 #include <decant/log.h>
@@ -36,8 +37,8 @@ struct incoming_ops {
 };
 
 struct incoming_opts {
-	int fd;           /* after HELLO; the incoming's from success on */
-	const char *host; /* where to listen for data channels, numeric */
+	struct handshake handshake; /* after HELLO; its socket is the incoming's from success on */
+	const char *host;           /* where to listen for data channels, numeric */
 	struct wire_welcome welcome;
 	uint64_t max_memory;
 	uint64_t peer_timeout_ns;
@@ -47,7 +48,7 @@ struct incoming_opts {
 	struct decant_log log;
 };
 
-/* incoming_new() -- say WELCOME and start the control connection */
+/* incoming_new() -- say WELCOME, prove the key, and start the control connection */
 int incoming_new(const struct incoming_opts *opts, struct incoming **incoming, struct decant_error *err);
 
 /* incoming_prepare() -- REGIONS and SHAPE to PREPARED: the floor above creates the VM */

@@ -32,6 +32,8 @@ struct incoming {
 	uint32_t rails;
 	struct peer *peer;
 	struct populate *pool; /* NULL once the memory has been taken */
+	struct auth auth;      /* where the tokens of the channels come from, with a key */
+	uint64_t token_ns;     /* how long they are valid */
 
 	/* session's thread only */
 	struct decant_memory *memory;

@@ -273,15 +273,31 @@ static int say_opened(struct incoming *in, const struct fabric_sink_opts *opts, 
 {
 	struct wire_opened opened = { .epoch = opts->epoch, .channels = opts->channels };
 	struct fabric_address address;
-	uint8_t head[WIRE_ADDRESS_MAX + sizeof(opened.tokens) + 64];
+	uint8_t head[WIRE_ADDRESS_MAX + sizeof(opened.tokens) + sizeof(opened.answers) + 64];
 	int rc;
 
 	in->fabric->sink_address(in->sink, &address);
-	memcpy(opened.tokens, opts->tokens, sizeof(opened.tokens));
-	opened.address_length = address.length;
+	/* the other end makes them itself, if both have a key */
+	if (!in->auth.proved) {
+		opened.token_count = (uint16_t)opts->channels;
+		memcpy(opened.tokens, opts->tokens, sizeof(opened.tokens));
+		memcpy(opened.answers, opts->answers, sizeof(opened.answers));
+	}
+	opened.address_length = (uint16_t)address.length;
 	memcpy(opened.address, address.bytes, address.length);
 	rc = wire_opened_encode(&opened, head, sizeof(head));
 	return peer_send(in->peer, WIRE_OPENED, head, (size_t)rc, NULL, 0, err);
+}
+
+static int make_tokens(const struct incoming *in, struct fabric_sink_opts *opts, struct decant_error *err)
+{
+	opts->token_timeout_ns = in->token_ns;
+	if (in->auth.proved)
+		return auth_tokens(&in->auth, opts->epoch, opts->channels, opts->tokens, opts->answers, err);
+	if (getrandom(opts->tokens, sizeof(opts->tokens), 0) != sizeof(opts->tokens) ||
+	    getrandom(opts->answers, sizeof(opts->answers), 0) != sizeof(opts->answers))
+		return decant_error_set(err, -errno, "getrandom: %s", strerror(errno));
+	return 0;
 }
 
 static int take_open(struct incoming *in, const struct peer_message *message, struct decant_error *err)
@@ -299,8 +315,9 @@ static int take_open(struct incoming *in, const struct peer_message *message, st
 		return decant_error_set(err, -EPROTO, "OPEN of %u channels: 1 to %u", request.channels,
 					FABRIC_CHANNELS_MAX);
 	fill_sink_opts(in, &request, opts);
-	if (getrandom(opts->tokens, sizeof(opts->tokens), 0) != sizeof(opts->tokens))
-		return decant_error_set(err, -errno, "getrandom: %s", strerror(errno));
+	rc = make_tokens(in, opts, err);
+	if (rc < 0)
+		return rc;
 	rc = open_sink(in, &request, opts, &failed, err);
 	if (rc < 0)
 		return rc;

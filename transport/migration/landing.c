@@ -21,17 +21,19 @@ struct decant_landing {
 	struct decant_landing_ops ops;
 	void *opaque;
 	struct greeter *greeter;
+	struct auth_key *key; /* NULL: none */
 
 	struct session_slot slot;
 };
 
-static int landing_offer(void *opaque, int fd, const struct wire_hello *hello, struct decant_error *err)
+static int landing_offer(void *opaque, const struct handshake *handshake, const struct wire_hello *hello,
+			 struct decant_error *err)
 {
 	struct decant_landing *landing = opaque;
 
 	if (hello->purpose != WIRE_PURPOSE_PUSH)
 		return decant_error_set(err, -EPROTO, "this end takes a push feeder, not a migration");
-	return session_slot_offer(&landing->slot, fd, hello, err);
+	return session_slot_offer(&landing->slot, handshake, hello, err);
 }
 
 static enum wire_fate landing_fate(void *opaque, const uint8_t id[16])
@@ -52,6 +54,7 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 		       struct decant_landing **out, struct decant_error *err)
 {
 	struct decant_landing *landing;
+	const struct decant_landing_opts *known;
 	struct greeter_opts greeter_opts = {
 		.listen = opts->listen,
 		.hello_timeout_ns = opts->peer_timeout_ns,
@@ -70,14 +73,20 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 	memcpy(&landing->opts, opts, opts->size < sizeof(*opts) ? opts->size : sizeof(*opts));
 	memcpy(&landing->ops, ops, ops->size < sizeof(*ops) ? ops->size : sizeof(*ops));
 	landing->opaque = opaque;
+	known = &landing->opts;
+	rc = known->key != NULL ? auth_key_new(known->key, known->key_length, &landing->key, err) : 0;
+	landing->opts.key = NULL;
 	greeter_opts.opaque = landing;
-	rc = session_slot_init(&landing->slot, err);
+	greeter_opts.key = landing->key;
+	if (rc == 0)
+		rc = session_slot_init(&landing->slot, err);
 	if (rc == 0) {
 		rc = greeter_new(&greeter_opts, &landing->greeter, err);
 		if (rc < 0)
 			session_slot_destroy(&landing->slot);
 	}
 	if (rc < 0) {
+		auth_key_free(landing->key);
 		free(landing);
 		return rc;
 	}
@@ -153,17 +162,19 @@ int decant_landing_run(struct decant_landing *landing, struct decant_memory **me
 	};
 	struct incoming *incoming;
 	struct wire_hello hello;
-	int rc;
+	int fd, rc;
 
-	opts.fd = session_slot_take(&landing->slot, &hello, err);
-	if (opts.fd < 0)
-		return opts.fd;
+	rc = session_slot_take(&landing->slot, &opts.handshake, &hello, err);
+	if (rc < 0)
+		return rc;
+	fd = opts.handshake.fd;
 	landing_welcome(landing, &opts.welcome);
 	opts.welcome.features &= hello.features;
 	opts.max_memory = opts.welcome.max_memory;
 	rc = incoming_new(&opts, &incoming, err);
+	auth_wipe(&opts.handshake.auth);
 	if (rc < 0) {
-		close(opts.fd);
+		close(fd);
 		session_slot_release(&landing->slot, false);
 		return rc;
 	}
@@ -187,5 +198,6 @@ void decant_landing_free(struct decant_landing *landing)
 		return;
 	greeter_free(landing->greeter);
 	session_slot_destroy(&landing->slot);
+	auth_key_free(landing->key);
 	free(landing);
 }

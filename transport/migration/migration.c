@@ -241,6 +241,12 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
 		decant_migration_free(m);
 		return decant_error_set(err, rc, "migration: %s", strerror(-rc));
 	}
+	rc = known.key != NULL ? auth_key_new(known.key, known.key_length, &m->key, err) : 0;
+	m->opts.key = NULL; /* it is the caller's */
+	if (rc < 0) {
+		decant_migration_free(m);
+		return rc;
+	}
 	m->learnt = SOURCE_SILENCE;
 	m->now.size = sizeof(m->now);
 	m->now.ram_bytes = decant_memory_bytes(memory);
@@ -263,6 +269,7 @@ void decant_migration_free(struct decant_migration *m)
 	free(m->name);
 	free(m->fabric);
 	free(m->rails);
+	auth_key_free(m->key);
 	free(m);
 }
 
@@ -286,6 +293,7 @@ static int make_mover(struct decant_migration *m, struct decant_error *err)
 	setup.opts.bandwidth_Bps = m->opts.bandwidth_Bps;
 	setup.opts.peer_timeout_ns = m->opts.peer_timeout_ns;
 	setup.opts.log = m->opts.log;
+	setup.key = m->key;
 	memcpy(setup.id, m->id, sizeof(setup.id));
 	rc = mover_new(&setup, m->memory, &mover, err);
 	if (rc < 0)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
+	transport/migration/auth.c \
 	transport/migration/extents.c \
 	transport/migration/fate.c \
 	transport/migration/forecast.c \
 	transport/migration/granules.c \
-	transport/migration/greeter.c \
 	transport/migration/handover.c \
+	transport/migration/greeter.c \
+	transport/migration/handshake.c \
 	transport/migration/host.c \
 	transport/migration/incoming.c \
 	transport/migration/incoming_session.c \

@@ -54,6 +54,19 @@ static int copy_setup(struct decant_mover *mover, const struct mover_setup *setu
 	return mover->peer_text != NULL && mover->name != NULL && mover->fabric_text != NULL ? 0 : -ENOMEM;
 }
 
+static int take_key(struct decant_mover *mover, const struct mover_setup *setup, struct decant_error *err)
+{
+	int rc = 0;
+
+	mover->key = setup->key;
+	mover->setup.opts.key = NULL; /* it is the caller's */
+	if (mover->key != NULL || setup->opts.key == NULL)
+		return 0;
+	rc = auth_key_new(setup->opts.key, setup->opts.key_length, &mover->own_key, err);
+	mover->key = mover->own_key;
+	return rc;
+}
+
 static void mover_destroy(struct decant_mover *mover)
 {
 	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
@@ -67,6 +80,8 @@ static void mover_destroy(struct decant_mover *mover)
 	free(mover->name);
 	free(mover->fabric_text);
 	free(mover->rails_text);
+	auth_wipe(&mover->auth);
+	auth_key_free(mover->own_key);
 	free(mover);
 }
 
@@ -105,6 +120,8 @@ int mover_new(const struct mover_setup *setup, const struct decant_memory *memor
 	rc = mover->wake_fd < 0 ? mover->wake_fd : copy_setup(mover, setup);
 	if (rc < 0)
 		decant_error_set(err, rc, "mover: %s", strerror(-rc));
+	if (rc == 0)
+		rc = take_key(mover, setup, err);
 	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(memory); i++) {
 		mover->ahead[i] = (struct extents){ .memory = memory, .index = i };
 		rc = granules_init(&mover->granules[i], decant_memory_region(memory, i), err);

@@ -7,6 +7,7 @@
 #ifndef MIGRATION_MOVER_H
 #define MIGRATION_MOVER_H
 
+#include "migration/auth.h"
 #include "migration/peer.h"
 #include "wire/wire.h"
 #include <decant/memory.h>
@@ -20,6 +21,7 @@ struct mover_setup {
 	uint16_t purpose; /* enum wire_purpose */
 	uint8_t id[16];   /* of the migration */
 	uint64_t connect_timeout_ns;
+	const struct auth_key *key; /* outlives the mover; NULL: what opts say */
 };
 
 struct mover_stats {

@@ -11,6 +11,7 @@
  */
 #include "migration/mover_private.h"
 
+#include "migration/handshake.h"
 #include "migration/host.h"
 #include "util/address.h"
 #include "util/cleanup.h"
@@ -262,40 +263,24 @@ int mover_send_chunks(struct decant_mover *mover, uint16_t type, const void *byt
 
 /* ---- the control connection ---- */
 
-static int say_hello(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
+static void fill_hello(const struct decant_mover *mover, struct wire_hello *hello)
 {
-	struct wire_hello hello = {
+	*hello = (struct wire_hello){
 		.version_min = WIRE_VERSION_MIN,
 		.version_max = WIRE_VERSION_MAX,
 		.purpose = mover->setup.purpose,
 		.features = route_features(mover->fabric_text),
 		.pid = (uint32_t)getpid(),
 	};
-	uint8_t head[512];
-	int rc;
-
-	memcpy(hello.id, mover->setup.id, sizeof(hello.id));
-	host_boot_id(hello.boot_id);
-	snprintf(hello.name, sizeof(hello.name), "%s", mover->name);
-	rc = wire_hello_encode(&hello, head, sizeof(head));
-	if (rc < 0)
-		return decant_error_set(err, rc, "HELLO: the name \"%s\" cannot be sent", mover->name);
-	return peer_handshake_send(fd, 0, WIRE_HELLO, head, (size_t)rc, deadline, mover->wake_fd, err);
+	memcpy(hello->id, mover->setup.id, sizeof(hello->id));
+	host_boot_id(hello->boot_id);
+	snprintf(hello->name, sizeof(hello->name), "%s", mover->name);
 }
 
-static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, struct decant_error *err)
+static int check_welcome(struct decant_mover *mover, struct decant_error *err)
 {
-	struct wire_welcome *welcome = &mover->welcome;
-	uint8_t payload[WIRE_WELCOME_MAX];
-	uint32_t length;
-	int rc;
+	const struct wire_welcome *welcome = &mover->welcome;
 
-	rc = peer_handshake_receive(fd, 0, WIRE_WELCOME, payload, sizeof(payload), &length, deadline,
-				    mover->wake_fd, err);
-	if (rc == 0)
-		rc = wire_welcome_decode(welcome, payload, length, err);
-	if (rc < 0)
-		return rc;
 	if (welcome->version < WIRE_VERSION_MIN || welcome->version > WIRE_VERSION_MAX)
 		return decant_error_set(err, -EPROTO,
 					"the peer chose version %u of the protocol, this end speaks %u to %u",
@@ -308,6 +293,29 @@ static int take_welcome(struct decant_mover *mover, int fd, uint64_t deadline, s
 					(unsigned long long)(welcome->max_memory >> 20));
 	mover->lease_ms = welcome->lease_ms;
 	return 0;
+}
+
+static int shake_hands(struct decant_mover *mover, int fd, uint64_t deadline, struct peer_opts *opts,
+		       struct decant_error *err)
+{
+	struct handshake handshake = {
+		.fd = fd,
+		.wake_fd = mover->wake_fd,
+		.deadline_ns = deadline,
+		.auth.key = mover->key,
+	};
+	struct wire_hello hello;
+	int rc;
+
+	fill_hello(mover, &hello);
+	rc = handshake_ask(&handshake, &hello, &mover->welcome, NULL, err);
+	if (rc == 0)
+		rc = check_welcome(mover, err);
+	mover->auth = handshake.auth;
+	auth_wipe(&handshake.auth);
+	opts->received = handshake.received;
+	opts->sent = handshake.sent;
+	return rc;
 }
 
 /* @most, or what is left until the deadline. */
@@ -324,8 +332,6 @@ static int control_connect(struct decant_mover *mover, struct decant_error *err)
 {
 	uint64_t deadline = clock_deadline_ns(mover->setup.connect_timeout_ns);
 	struct peer_opts opts = {
-		.received = 1,
-		.sent = 1,
 		.timeout_ns = mover->setup.opts.peer_timeout_ns,
 		.events = &mover_events,
 		.opaque = mover,
@@ -343,9 +349,7 @@ static int control_connect(struct decant_mover *mover, struct decant_error *err)
 	opts.fd = address_connect(&address, deadline, mover->wake_fd, err);
 	if (opts.fd < 0)
 		return opts.fd;
-	rc = say_hello(mover, opts.fd, deadline, err);
-	if (rc == 0)
-		rc = take_welcome(mover, opts.fd, deadline, err);
+	rc = shake_hands(mover, opts.fd, deadline, &opts, err);
 	if (rc == 0)
 		rc = address_peer(opts.fd, &numeric);
 	if (rc == 0)
@@ -472,6 +476,22 @@ static int ask_open(struct decant_mover *mover, struct wire_opened *opened, stru
 	return 0;
 }
 
+/* With a key both ends make the tokens; OPENED brings them only where there is none. */
+static int take_tokens(const struct decant_mover *mover, const struct wire_opened *opened,
+		       struct fabric_source_opts *opts, struct decant_error *err)
+{
+	if (mover->auth.proved && opened->token_count == 0)
+		return auth_tokens(&mover->auth, opened->epoch, opened->channels, opts->tokens, opts->answers,
+				   err);
+	if (mover->auth.proved || opened->token_count != opened->channels)
+		return decant_error_set(err, -EPROTO, "OPENED with tokens of %u channels of %u, %s a key",
+					opened->token_count, opened->channels,
+					mover->auth.proved ? "with" : "without");
+	memcpy(opts->tokens, opened->tokens, sizeof(opts->tokens));
+	memcpy(opts->answers, opened->answers, sizeof(opts->answers));
+	return 0;
+}
+
 static void begin_epoch(struct decant_mover *mover)
 {
 	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
@@ -502,10 +522,11 @@ static int connect_channels(struct decant_mover *mover, const struct wire_opened
 		.connect_timeout_ns = time_left(mover, mover->setup.opts.peer_timeout_ns),
 		.log = mover->log,
 	};
-	int rc;
+	int rc = take_tokens(mover, opened, &opts, err);
 
+	if (rc < 0)
+		return rc;
 	memcpy(opts.pairs, mover->route.pair, sizeof(opts.pairs));
-	memcpy(opts.tokens, opened->tokens, sizeof(opts.tokens));
 	memcpy(opts.address.bytes, opened->address, opened->address_length);
 	rc = mover->route.ops->source_connect(&opts, &mover->source, err);
 	if (rc == 0)

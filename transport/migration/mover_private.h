@@ -4,6 +4,7 @@
 #define MIGRATION_MOVER_PRIVATE_H
 
 #include "fabric/fabric.h"
+#include "migration/auth.h"
 #include "migration/extents.h"
 #include "migration/granules.h"
 #include "migration/mover.h"
@@ -34,6 +35,8 @@ struct decant_mover {
 	/* set at creation, read-only after */
 	struct mover_setup setup;
 	char *peer_text, *name, *fabric_text, *rails_text; /* rails: NULL: any */
+	const struct auth_key *key;                        /* NULL: none */
+	struct auth_key *own_key;                          /* that, unless it is somebody else's */
 	const struct decant_memory *memory;
 	struct decant_log log;
 	int wake_fd; /* set by cancel, while there is no peer to wake */
@@ -41,6 +44,7 @@ struct decant_mover {
 	/* feeder's thread only */
 	struct route route;
 	struct wire_welcome welcome;
+	struct auth auth; /* where the tokens of the channels come from, with a key */
 	char peer_host[256];
 	uint32_t lease_ms;
 	struct wire_prepared prepared;

@@ -93,13 +93,6 @@ void peer_stop(struct peer *peer);
 /* peer_close() -- stop, close and free; NULL is fine */
 void peer_close(struct peer *peer);
 
-/* peer_handshake_send(), peer_handshake_receive() -- one message on a bare socket, before there is a peer */
-int peer_handshake_send(int fd, uint32_t sequence, uint16_t type, const void *head, size_t length,
-			uint64_t deadline_ns, int wake_fd, struct decant_error *err);
-/* fills @buffer (WIRE_PAYLOAD_MAX is not needed: @capacity limits the length); an ERROR of the peer comes out as its code and text */
-int peer_handshake_receive(int fd, uint32_t sequence, uint16_t type, void *buffer, size_t capacity,
-			   uint32_t *length, uint64_t deadline_ns, int wake_fd, struct decant_error *err);
-
 /* peer_error_encode() -- the payload of an ERROR or ABORT; what cannot be printed is sent as '?'. Its length. */
 #define PEER_ERROR_MAX (WIRE_TEXT_MAX + 64)
 size_t peer_error_encode(int code, const char *text, uint8_t bytes[PEER_ERROR_MAX]);

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int receiver_offer(void *opaque, int fd, const struct wire_hello *hello, struct decant_error *err)
+static int receiver_offer(void *opaque, const struct handshake *handshake, const struct wire_hello *hello,
+			  struct decant_error *err)
 {
 	struct decant_receiver *receiver = opaque;
 
@@ -23,7 +24,7 @@ static int receiver_offer(void *opaque, int fd, const struct wire_hello *hello, 
 	/* a tombstone is for ever: an id that is known here cannot come to life again */
 	if (fate_get(&receiver->fate, hello->id) != WIRE_FATE_UNKNOWN)
 		return decant_error_set(err, -EEXIST, "this migration has been here before; start a new one");
-	return session_slot_offer(&receiver->slot, fd, hello, err);
+	return session_slot_offer(&receiver->slot, handshake, hello, err);
 }
 
 static enum wire_fate receiver_fate(void *opaque, const uint8_t id[16])
@@ -63,7 +64,20 @@ static void receiver_destroy(struct decant_receiver *receiver)
 	pthread_cond_destroy(&receiver->changed);
 	pthread_mutex_destroy(&receiver->lock);
 	free(receiver->name);
+	auth_key_free(receiver->key);
 	free(receiver);
+}
+
+static int copy_opts(struct decant_receiver *receiver, struct decant_error *err)
+{
+	const struct decant_receiver_opts *opts = &receiver->opts;
+
+	if (opts->name != NULL) {
+		receiver->name = strdup(opts->name);
+		if (receiver->name == NULL)
+			return decant_error_set(err, -ENOMEM, "receiver: out of memory");
+	}
+	return opts->key != NULL ? auth_key_new(opts->key, opts->key_length, &receiver->key, err) : 0;
 }
 
 static int receiver_open(struct decant_receiver *receiver, struct decant_error *err)
@@ -71,6 +85,7 @@ static int receiver_open(struct decant_receiver *receiver, struct decant_error *
 	const struct greeter_opts greeter_opts = {
 		.listen = receiver->opts.listen,
 		.hello_timeout_ns = receiver->opts.peer_timeout_ns,
+		.key = receiver->key,
 		.offer = receiver_offer,
 		.fate = receiver_fate,
 		.welcome = receiver_welcome,
@@ -109,14 +124,13 @@ int decant_receiver_new(const struct decant_receiver_opts *opts, const struct de
 	pthread_mutex_init(&receiver->lock, NULL);
 	pthread_cond_init(&receiver->changed, NULL);
 	fate_init(&receiver->fate);
-	if (known.name != NULL)
-		receiver->name = strdup(known.name);
-	rc = known.name != NULL && receiver->name == NULL
-		     ? decant_error_set(err, -ENOMEM, "receiver: out of memory")
-		     : receiver_open(receiver, err);
-	/* the strings are the caller's; nothing reads them from here on */
+	rc = copy_opts(receiver, err);
+	if (rc == 0)
+		rc = receiver_open(receiver, err);
+	/* what the options point to is the caller's; nothing reads it from here on */
 	receiver->opts.listen = NULL;
 	receiver->opts.name = NULL;
+	receiver->opts.key = NULL;
 	if (rc < 0) {
 		receiver_destroy(receiver);
 		return rc;
@@ -141,15 +155,17 @@ int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory *
 {
 	struct decant_error local = DECANT_ERROR_INIT;
 	struct decant_error *err = caller_err != NULL ? caller_err : &local;
+	struct handshake handshake;
 	struct wire_hello hello;
-	int fd, rc;
+	int rc;
 
 	do {
-		fd = session_slot_take(&receiver->slot, &hello, err);
-		if (fd < 0)
-			return fd;
+		rc = session_slot_take(&receiver->slot, &handshake, &hello, err);
+		if (rc < 0)
+			return rc;
 		log_info(&receiver->opts.log, "taking VM \"%s\" in", hello.name);
-		rc = takeover_run(receiver, fd, &hello, err);
+		rc = takeover_run(receiver, &handshake, &hello, err);
+		auth_wipe(&handshake.auth);
 		session_slot_release(&receiver->slot, rc == 0);
 		if (rc < 0)
 			log_warning(&receiver->opts.log, "VM \"%s\" was not taken in: %s", hello.name, err->msg);

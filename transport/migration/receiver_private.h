@@ -16,7 +16,8 @@
 struct decant_receiver {
 	/* set at creation, read-only after */
 	struct decant_receiver_opts opts;
-	char *name; /* the only VM that is taken; NULL: any */
+	char *name;           /* the only VM that is taken; NULL: any */
+	struct auth_key *key; /* NULL: none */
 	struct decant_vmm_ops ops;
 	void *vmm;
 	struct greeter *greeter;
@@ -51,12 +52,12 @@ struct decant_receiver {
 };
 
 /*
- * takeover_run() -- serve the source behind @fd until its VM runs here
+ * takeover_run() -- serve the source of @handshake until its VM runs here; the socket is gone then
  *
  * 0: it runs. Otherwise the VM, if there was one, has been discarded, and has never run.
  */
-int takeover_run(struct decant_receiver *receiver, int fd, const struct wire_hello *hello,
-		 struct decant_error *err);
+int takeover_run(struct decant_receiver *receiver, const struct handshake *handshake,
+		 const struct wire_hello *hello, struct decant_error *err);
 
 /* takeover_aftercare() -- what a source may ask once its VM runs here; until it leaves */
 void takeover_aftercare(struct decant_receiver *receiver);

@@ -31,7 +31,6 @@ int session_slot_init(struct session_slot *slot, struct decant_error *err)
 	int rc;
 
 	memset(slot, 0, sizeof(*slot));
-	slot->fd = -1;
 	pthread_mutex_init(&slot->lock, NULL);
 	pthread_cond_init(&slot->changed, NULL);
 	slot->stop_fd = io_wake_new();
@@ -48,7 +47,8 @@ int session_slot_init(struct session_slot *slot, struct decant_error *err)
 	return decant_error_set(err, rc, "receiver: %s", strerror(-rc));
 }
 
-int session_slot_offer(struct session_slot *slot, int fd, const struct wire_hello *hello, struct decant_error *err)
+int session_slot_offer(struct session_slot *slot, const struct handshake *handshake,
+		       const struct wire_hello *hello, struct decant_error *err)
 {
 	DECANT_AUTO_UNLOCK(&slot->lock);
 	if (slot->stopped)
@@ -61,13 +61,14 @@ int session_slot_offer(struct session_slot *slot, int fd, const struct wire_hell
 					"try again later or start another receiver",
 					slot->hello.name);
 	slot->state = SESSION_SLOT_OFFERED;
-	slot->fd = fd;
+	slot->handshake = *handshake;
 	slot->hello = *hello;
 	pthread_cond_broadcast(&slot->changed);
 	return 0;
 }
 
-int session_slot_take(struct session_slot *slot, struct wire_hello *hello, struct decant_error *err)
+int session_slot_take(struct session_slot *slot, struct handshake *handshake, struct wire_hello *hello,
+		      struct decant_error *err)
 {
 	DECANT_AUTO_UNLOCK(&slot->lock);
 	while (!slot->stopped && slot->state != SESSION_SLOT_OFFERED)
@@ -76,7 +77,9 @@ int session_slot_take(struct session_slot *slot, struct wire_hello *hello, struc
 		return decant_error_set(err, -ECANCELED, "stopped");
 	slot->state = SESSION_SLOT_SERVED;
 	*hello = slot->hello;
-	return slot->fd;
+	*handshake = slot->handshake;
+	auth_wipe(&slot->handshake.auth);
+	return 0;
 }
 
 void session_slot_watch(struct session_slot *slot, struct incoming *incoming)
@@ -91,7 +94,6 @@ void session_slot_release(struct session_slot *slot, bool closed)
 {
 	DECANT_AUTO_UNLOCK(&slot->lock);
 	slot->incoming = NULL;
-	slot->fd = -1;
 	slot->state = closed ? SESSION_SLOT_CLOSED : SESSION_SLOT_FREE;
 }
 
@@ -105,7 +107,8 @@ void session_slot_destroy(struct session_slot *slot)
 	io_wake_set(slot->end_fd);
 	pthread_join(slot->watcher, NULL);
 	if (slot->state == SESSION_SLOT_OFFERED)
-		close(slot->fd);
+		close(slot->handshake.fd);
+	auth_wipe(&slot->handshake.auth);
 	close(slot->stop_fd);
 	close(slot->end_fd);
 	pthread_cond_destroy(&slot->changed);

@@ -9,6 +9,7 @@
 #ifndef MIGRATION_SESSION_SLOT_H
 #define MIGRATION_SESSION_SLOT_H
 
+#include "migration/handshake.h"
 #include "migration/incoming.h"
 #include "wire/wire.h"
 #include <decant/error.h>
@@ -32,7 +33,7 @@ struct session_slot {
 	pthread_cond_t changed;
 	enum session_slot_state state;
 	bool stopped;
-	int fd;
+	struct handshake handshake; /* while OFFERED */
 	struct wire_hello hello;
 	struct incoming *incoming; /* cancelled when stopped */
 };
@@ -40,11 +41,12 @@ struct session_slot {
 int session_slot_init(struct session_slot *slot, struct decant_error *err);
 
 /* session_slot_offer() -- 0: the connection is the slot's; -EBUSY: a source is being, or has been, served */
-int session_slot_offer(struct session_slot *slot, int fd, const struct wire_hello *hello,
-		       struct decant_error *err);
+int session_slot_offer(struct session_slot *slot, const struct handshake *handshake,
+		       const struct wire_hello *hello, struct decant_error *err);
 
-/* session_slot_take() -- wait for an offer; its descriptor, or -ECANCELED */
-int session_slot_take(struct session_slot *slot, struct wire_hello *hello, struct decant_error *err);
+/* session_slot_take() -- wait for an offer, whose socket is the caller's then: 0, or -ECANCELED */
+int session_slot_take(struct session_slot *slot, struct handshake *handshake, struct wire_hello *hello,
+		      struct decant_error *err);
 
 /* session_slot_watch() -- cancel @incoming when stopped; NULL: no more */
 void session_slot_watch(struct session_slot *slot, struct incoming *incoming);

@@ -7,6 +7,7 @@
  */
 #include "migration/source.h"
 
+#include "migration/handshake.h"
 #include "util/address.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -18,40 +19,24 @@
 
 #define ASK_AGAIN_NS (200 * NSEC_PER_MSEC)
 
-static int say_hello(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
+/* With a key the answer is proved to be from an end that has it: nobody else can free a guest, or resume one. */
+static int ask(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
 {
+	struct handshake handshake = { .fd = fd, .wake_fd = -1, .deadline_ns = deadline_ns, .auth.key = m->key };
 	struct wire_hello hello = {
 		.version_min = WIRE_VERSION_MIN,
 		.version_max = WIRE_VERSION_MAX,
 		.purpose = WIRE_PURPOSE_QUERY,
 		.pid = (uint32_t)getpid(),
 	};
-	uint8_t head[512];
+	struct wire_welcome welcome;
+	struct wire_status status;
 	int rc;
 
 	memcpy(hello.id, m->id, sizeof(hello.id));
 	snprintf(hello.name, sizeof(hello.name), "%s", m->name);
-	rc = wire_hello_encode(&hello, head, sizeof(head));
-	if (rc < 0)
-		return decant_error_set(err, rc, "QUERY cannot be encoded");
-	return peer_handshake_send(fd, 0, WIRE_HELLO, head, (size_t)rc, deadline_ns, -1, err);
-}
-
-static int ask(const struct decant_migration *m, int fd, uint64_t deadline_ns, struct decant_error *err)
-{
-	struct wire_status status = { .fate = WIRE_FATE_UNKNOWN };
-	uint8_t payload[WIRE_WELCOME_MAX];
-	uint32_t length;
-	int rc = say_hello(m, fd, deadline_ns, err);
-
-	if (rc == 0)
-		rc = peer_handshake_receive(fd, 0, WIRE_WELCOME, payload, sizeof(payload), &length, deadline_ns,
-					    -1, err);
-	if (rc == 0)
-		rc = peer_handshake_receive(fd, 1, WIRE_STATUS, payload, sizeof(payload), &length, deadline_ns, -1,
-					    err);
-	if (rc == 0)
-		rc = wire_status_decode(&status, payload, length, err);
+	rc = handshake_ask(&handshake, &hello, &welcome, &status, err);
+	auth_wipe(&handshake.auth);
 	return rc < 0 ? rc : (int)status.fate;
 }
 

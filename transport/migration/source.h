@@ -6,6 +6,7 @@
 #ifndef MIGRATION_SOURCE_H
 #define MIGRATION_SOURCE_H
 
+#include "migration/auth.h"
 #include "migration/forecast.h"
 #include "migration/handover.h"
 #include "migration/mover.h"
@@ -20,6 +21,7 @@ struct decant_migration {
 	/* set at creation, read-only after */
 	struct decant_migration_opts opts;
 	char *peer, *name, *fabric, *rails;
+	struct auth_key *key; /* NULL: none; for settling, after the mover and its copy are gone */
 	struct decant_vmm_ops ops;
 	void *vmm;
 	struct decant_memory *memory;

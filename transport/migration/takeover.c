@@ -326,11 +326,11 @@ static int takeover_serve(struct decant_receiver *receiver, struct decant_error 
 	return rc < 0 ? rc : 0;
 }
 
-static int begin(struct decant_receiver *receiver, int fd, const struct wire_hello *hello,
-		 struct decant_error *err)
+static int begin(struct decant_receiver *receiver, const struct handshake *handshake,
+		 const struct wire_hello *hello, struct decant_error *err)
 {
 	struct incoming_opts opts = {
-		.fd = fd,
+		.handshake = *handshake,
 		.host = greeter_host(receiver->greeter),
 		.peer_timeout_ns = receiver->opts.peer_timeout_ns,
 		.populate_threads = host_populate_threads(receiver->opts.populate_threads),
@@ -353,17 +353,13 @@ static int begin(struct decant_receiver *receiver, int fd, const struct wire_hel
 	host_welcome(&opts.welcome, receiver->opts.max_memory, receiver->opts.lease_ns);
 	opts.welcome.features &= hello->features;
 	opts.max_memory = opts.welcome.max_memory;
-	/* looked at when it was offered, but the last session may have been of the same id */
-	if (!fate_claim(&receiver->fate, receiver->id)) {
-		close(fd);
-		return decant_error_set(err, -EEXIST, "this migration has been here before; start a new one");
-	}
 	rc = incoming_new(&opts, &receiver->incoming, err);
+	auth_wipe(&opts.handshake.auth);
 	if (rc < 0) {
-		bury(receiver);
-		close(fd);
+		close(handshake->fd);
 		return rc;
 	}
+	fate_set(&receiver->fate, receiver->id, WIRE_FATE_PENDING);
 	session_slot_watch(&receiver->slot, receiver->incoming);
 	return 0;
 }
@@ -376,10 +372,10 @@ static void clear_session(struct decant_receiver *receiver)
 	receiver->verify = NULL;
 }
 
-int takeover_run(struct decant_receiver *receiver, int fd, const struct wire_hello *hello,
-		 struct decant_error *err)
+int takeover_run(struct decant_receiver *receiver, const struct handshake *handshake,
+		 const struct wire_hello *hello, struct decant_error *err)
 {
-	int rc = begin(receiver, fd, hello, err);
+	int rc = begin(receiver, handshake, hello, err);
 
 	if (rc < 0)
 		return rc;

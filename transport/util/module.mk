@@ -6,5 +6,6 @@ libdecant_srcs += \
 	transport/util/io.c \
 	transport/util/log.c \
 	transport/util/resolve.c \
+	transport/util/seldom.c \
 	transport/util/size.c \
 	transport/util/thread.c

@@ -39,6 +39,9 @@ static const char *const wire_type_names[] = {
 	[WIRE_VERDICT] = "VERDICT",
 	[WIRE_BYE] = "BYE",
 	[WIRE_LOST] = "LOST",
+	[WIRE_CHALLENGE] = "CHALLENGE",
+	[WIRE_PROOF] = "PROOF",
+	[WIRE_PROVED] = "PROVED",
 };
 static_assert(sizeof(wire_type_names) / sizeof(wire_type_names[0]) == WIRE_TYPE_MAX + 1, "a name for each type");
 

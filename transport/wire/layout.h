@@ -24,6 +24,9 @@ enum wire_size {
 	WIRE_PING_SIZE = 8,
 	WIRE_PONG_SIZE = 24,
 	WIRE_VERDICT_SIZE = 184,
+	WIRE_CHALLENGE_SIZE = 32,
+	WIRE_PROOF_SIZE = 64,
+	WIRE_PROVED_SIZE = 32,
 };
 
 /* heads of the others, and what follows as often as the head says */
@@ -52,6 +55,7 @@ static_assert(WIRE_RAIL_SIZE == WIRE_DEVICE_MAX + 4 * 2 + 4 + 4 + 16, "a rail of
 static_assert(WIRE_REGION_SIZE == WIRE_REGION_NAME_MAX + 3 * 8, "a region of REGIONS");
 static_assert(WIRE_OPEN_HEAD == 8 + 4 + 4 + WIRE_FABRIC_MAX, "OPEN");
 static_assert(WIRE_VERDICT_SIZE == 4 + 4 + 8 + 8 + 160, "VERDICT");
+static_assert(WIRE_PROOF_SIZE == WIRE_NONCE_SIZE + WIRE_MAC_SIZE, "PROOF");
 
 #define WIRE_FITS(head, count, size) ((head) + (count) * (size) <= WIRE_PAYLOAD_MAX)
 static_assert(WIRE_FITS(WIRE_ERROR_HEAD, WIRE_TEXT_MAX, 1), "ERROR");
@@ -62,7 +66,7 @@ static_assert(WIRE_FITS(WIRE_GRANT_HEAD, WIRE_KEYS_MAX, 8), "GRANT");
 static_assert(WIRE_FITS(WIRE_HASHES_HEAD, WIRE_HASHES_MAX, 8), "HASHES");
 static_assert(WIRE_REGISTER_HEAD + WIRE_RANGES_MAX * WIRE_RANGE_SIZE <= WIRE_HEAD_MAX, "REGISTER");
 static_assert(WIRE_REGIONS_HEAD + WIRE_REGIONS_MAX * WIRE_REGION_SIZE <= WIRE_HEAD_MAX, "REGIONS");
-static_assert(WIRE_OPENED_HEAD + WIRE_CHANNELS_MAX * WIRE_TOKEN_SIZE + WIRE_ADDRESS_MAX <= WIRE_HEAD_MAX,
+static_assert(WIRE_OPENED_HEAD + WIRE_CHANNELS_MAX * 2 * WIRE_TOKEN_SIZE + WIRE_ADDRESS_MAX <= WIRE_HEAD_MAX,
 	      "OPENED");
 static_assert(WIRE_WELCOME_HEAD + WIRE_RAILS_MAX * WIRE_RAIL_SIZE + 4 + WIRE_WHY_MAX <= WIRE_WELCOME_MAX,
 	      "WELCOME");

@@ -86,10 +86,15 @@ static void opened_fields(struct cursor *cursor, struct wire_opened *opened)
 	cursor_u32(cursor, "channels", &opened->channels);
 	cursor_check(cursor, opened->channels >= 1 && opened->channels <= WIRE_CHANNELS_MAX, "channels",
 		     "beyond their limits");
-	cursor_u32(cursor, "address_length", &opened->address_length);
+	cursor_u16(cursor, "address_length", &opened->address_length);
 	cursor_check(cursor, opened->address_length <= WIRE_ADDRESS_MAX, "address_length", "beyond the limit");
-	for (uint32_t i = 0; cursor->rc == 0 && i < opened->channels; i++)
+	cursor_u16(cursor, "tokens", &opened->token_count);
+	cursor_check(cursor, opened->token_count == 0 || opened->token_count == opened->channels, "tokens",
+		     "neither none nor two for each channel");
+	for (uint32_t i = 0; cursor->rc == 0 && i < opened->token_count; i++) {
 		cursor_bytes(cursor, "tokens", opened->tokens[i], WIRE_TOKEN_SIZE);
+		cursor_bytes(cursor, "answers", opened->answers[i], WIRE_TOKEN_SIZE);
+	}
 	if (cursor->rc == 0)
 		cursor_bytes(cursor, "address", opened->address, opened->address_length);
 }

@@ -117,6 +117,25 @@ static void error_fields(struct cursor *cursor, struct wire_error *error)
 }
 WIRE_DEFINE(error, "ERROR or ABORT")
 
+static void challenge_fields(struct cursor *cursor, struct wire_challenge *challenge)
+{
+	cursor_bytes(cursor, "nonce", challenge->nonce, sizeof(challenge->nonce));
+}
+WIRE_DEFINE(challenge, "CHALLENGE")
+
+static void proof_fields(struct cursor *cursor, struct wire_proof *proof)
+{
+	cursor_bytes(cursor, "nonce", proof->nonce, sizeof(proof->nonce));
+	cursor_bytes(cursor, "mac", proof->mac, sizeof(proof->mac));
+}
+WIRE_DEFINE(proof, "PROOF")
+
+static void proved_fields(struct cursor *cursor, struct wire_proved *proved)
+{
+	cursor_bytes(cursor, "mac", proved->mac, sizeof(proved->mac));
+}
+WIRE_DEFINE(proved, "PROVED")
+
 static void status_fields(struct cursor *cursor, struct wire_status *status)
 {
 	cursor_u32(cursor, "fate", &status->fate);

@@ -28,6 +28,8 @@
 #define WIRE_REGIONS_MAX 64
 #define WIRE_CHANNELS_MAX 16
 #define WIRE_TOKEN_SIZE 16
+#define WIRE_NONCE_SIZE 32
+#define WIRE_MAC_SIZE 32
 #define WIRE_ADDRESS_MAX 256
 #define WIRE_TEXT_MAX 480
 #define WIRE_RANGES_MAX 4096                        /* ranges in REGISTER */
@@ -79,7 +81,10 @@ enum wire_type {
 	WIRE_VERDICT = 28,
 	WIRE_BYE = 29,
 	WIRE_LOST = 30,
-	WIRE_TYPE_MAX = WIRE_LOST,
+	WIRE_CHALLENGE = 31,
+	WIRE_PROOF = 32,
+	WIRE_PROVED = 33,
+	WIRE_TYPE_MAX = WIRE_PROVED,
 };
 
 /* wire_strtype() -- "HELLO"; "?" for what is none */
@@ -116,6 +121,9 @@ struct wire_hello {
 
 /* The bit of HELLO and WELCOME that changes what they carry: WELCOME has rails behind it, OPEN may name them, LOST may come. */
 #define WIRE_FEATURE_RDMA 4ull
+
+/* The bit by which a source says that it has a key: CHALLENGE, PROOF and PROVED come, and OPENED has no tokens. */
+#define WIRE_FEATURE_AUTH 8ull
 
 /* one port of one device of the destination, by its address */
 struct wire_rail {
@@ -186,8 +194,11 @@ struct wire_open {
 struct wire_opened {
 	uint64_t epoch;
 	uint32_t channels;
-	uint8_t tokens[WIRE_CHANNELS_MAX][WIRE_TOKEN_SIZE]; /* only @channels of them on the wire */
-	uint32_t address_length;
+	uint16_t token_count; /* @channels, or 0 with WIRE_FEATURE_AUTH */
+	uint8_t tokens[WIRE_CHANNELS_MAX]
+		      [WIRE_TOKEN_SIZE]; /* that the source shows; @token_count of them on the wire */
+	uint8_t answers[WIRE_CHANNELS_MAX][WIRE_TOKEN_SIZE]; /* that the destination shows */
+	uint16_t address_length;
 	uint8_t address[WIRE_ADDRESS_MAX];
 };
 
@@ -226,6 +237,20 @@ struct wire_lost {
 	uint64_t epoch;
 	uint32_t code;            /* a positive errno of Linux */
 	char text[WIRE_TEXT_MAX]; /* length-prefixed on the wire */
+};
+
+/* the proof of a key (docs/protocol.md section 4): destination, source, destination */
+struct wire_challenge {
+	uint8_t nonce[WIRE_NONCE_SIZE];
+};
+
+struct wire_proof {
+	uint8_t nonce[WIRE_NONCE_SIZE];
+	uint8_t mac[WIRE_MAC_SIZE];
+};
+
+struct wire_proved {
+	uint8_t mac[WIRE_MAC_SIZE];
 };
 
 /* guest memory inline: only into granules that were never requested. Multiples of 4 KiB. */
@@ -326,6 +351,9 @@ WIRE_DECLARE(grant)
 WIRE_DECLARE(barrier_ack)
 WIRE_DECLARE(fence)
 WIRE_DECLARE(lost)
+WIRE_DECLARE(challenge)
+WIRE_DECLARE(proof)
+WIRE_DECLARE(proved)
 WIRE_DECLARE(pages)
 WIRE_DECLARE(hashes)
 WIRE_DECLARE(verified)

@@ -152,8 +152,10 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 		.events = &pair_sink_events,
 		.opaque = pair,
 	};
-	for (uint32_t i = 0; i < channels; i++)
+	for (uint32_t i = 0; i < channels; i++) {
 		memset(pair->sink_opts.tokens[i], 'a' + (int)i, FABRIC_TOKEN_SIZE);
+		memset(pair->sink_opts.answers[i], 'A' + (int)i, FABRIC_TOKEN_SIZE);
+	}
 	pair_map(pair);
 	pair->source_opts = (struct fabric_source_opts){
 		.peer_host = "127.0.0.1",
@@ -168,6 +170,7 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 		pair_expose(pair, 0, i);
 	pair_expose(pair, 1, 0);
 	memcpy(pair->source_opts.tokens, pair->sink_opts.tokens, sizeof(pair->sink_opts.tokens));
+	memcpy(pair->source_opts.answers, pair->sink_opts.answers, sizeof(pair->sink_opts.answers));
 	ops->sink_address(pair->sink, &pair->source_opts.address);
 	return pair;
 }

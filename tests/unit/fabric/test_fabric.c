@@ -462,6 +462,46 @@ static void test_connect__with_a_wrong_token_is_refused_and_disturbs_nobody(void
 	pair_free(pair);
 }
 
+/* Somebody who has heard the source's tokens, and can show only what he has heard, is none of ours. */
+static void test_connect__to_a_sink_with_a_wrong_token_fails(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 3; how++) {
+		struct decant_error err = DECANT_ERROR_INIT;
+		struct joined *pair = pair_open(fabric, 2);
+		struct fabric_source_opts opts = pair->source_opts;
+		struct fabric_source *source = NULL;
+
+		if (how == 0)
+			opts.answers[1][FABRIC_TOKEN_SIZE - 1] ^= 0x80;
+		else if (how == 1)
+			memcpy(opts.answers[0], opts.answers[1], FABRIC_TOKEN_SIZE);
+		else
+			memcpy(opts.answers, opts.tokens, sizeof(opts.answers));
+		assert_int_equal(fabric->source_connect(&opts, &source, &err), -EACCES);
+		assert_non_null(strstr(err.msg, "token is wrong"));
+		assert_null(source);
+		pair_free(pair);
+	}
+}
+
+static void test_connect__with_tokens_that_have_expired_is_refused(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct joined *pair = pair_open(fabric, 2);
+	struct fabric_source *source = NULL;
+
+	(void)state;
+	fabric->sink_close(pair->sink);
+	pair->sink_opts.token_timeout_ns = 1;
+	assert_int_equal(fabric->sink_open(&pair->sink_opts, &pair->sink, NULL), 0);
+	fabric->sink_address(pair->sink, &pair->source_opts.address);
+	assert_int_equal(fabric->source_connect(&pair->source_opts, &source, &err), -EACCES);
+	assert_non_null(strstr(err.msg, "expired"));
+	assert_null(source);
+	pair_free(pair);
+}
+
 static void test_connect__to_an_address_of_another_fabric_is_refused(void **state)
 {
 	struct joined *pair = pair_open(fabric, 1);
@@ -802,6 +842,8 @@ static const struct CMUnitTest conformance[] = {
 	cmocka_unit_test(test_write__across_granules_kills_the_channel),
 	cmocka_unit_test(test_expose__refuses_what_is_no_granule),
 	cmocka_unit_test(test_connect__with_a_wrong_token_is_refused_and_disturbs_nobody),
+	cmocka_unit_test(test_connect__to_a_sink_with_a_wrong_token_fails),
+	cmocka_unit_test(test_connect__with_tokens_that_have_expired_is_refused),
 	cmocka_unit_test(test_connect__to_an_address_of_another_fabric_is_refused),
 	cmocka_unit_test(test_connect__to_a_closed_sink_is_refused),
 	cmocka_unit_test(test_fence__nothing_lands_and_nothing_is_reported_after_it),

@@ -92,6 +92,16 @@ static void expect_answer(int fd, uint16_t type, uint64_t value)
 	assert_int_equal(head.value, value);
 }
 
+/* OK, and what it answers the token with */
+static void expect_let_in(const struct joined *pair, int fd, uint32_t channel)
+{
+	uint8_t answer[FRAME_ANSWER_SIZE];
+
+	expect_answer(fd, FRAME_OK, channel == 0 ? 16 : 0);
+	assert_int_equal(io_recv_full(fd, answer, sizeof(answer), clock_deadline_ns(PAIR_LATE_NS), -1), 0);
+	assert_memory_equal(answer, pair->sink_opts.answers[channel], sizeof(answer));
+}
+
 static void make_hello(const struct joined *pair, uint32_t channel, uint8_t *bytes)
 {
 	const struct frame_head head = { .type = FRAME_HELLO, .value = FRAME_HELLO_SIZE };
@@ -110,7 +120,7 @@ static int enter(const struct joined *pair, uint32_t channel)
 
 	make_hello(pair, channel, hello);
 	put(fd, hello, sizeof(hello));
-	expect_answer(fd, FRAME_OK, channel == 0 ? 16 : 0);
+	expect_let_in(pair, fd, channel);
 	return fd;
 }
 
@@ -241,7 +251,7 @@ static void test_stranger__who_is_slow_but_right_is_let_in(void **state)
 	(void)state;
 	make_hello(pair, 0, hello);
 	put_slowly(fd, hello, sizeof(hello));
-	expect_answer(fd, FRAME_OK, 16);
+	expect_let_in(pair, fd, 0);
 	put_head(fd, FRAME_BARRIER, 0, 1);
 	pair_await_round(pair, 1);
 
@@ -474,6 +484,8 @@ static void *answer_hellos(void *arg)
 			return NULL;
 		if (sink->type != 0)
 			put_head(sink->fd[i], sink->type, 0, sink->value);
+		if (sink->type == FRAME_OK)
+			put(sink->fd[i], sink->opts.answers[i], FRAME_ANSWER_SIZE);
 	}
 	return NULL;
 }

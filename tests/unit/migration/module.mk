@@ -34,3 +34,5 @@ test_route_srcs := \
 	tests/integration/breaker.c \
 	tests/integration/breaker_tcp.c \
 	tests/unit/migration/test_route.c
+unit_tests += test_auth
+test_auth_srcs := tests/unit/migration/test_auth.c

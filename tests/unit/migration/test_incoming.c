@@ -72,7 +72,7 @@ static void open_ends(struct ends *ends, uint64_t features)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
 	host_welcome(&opts.welcome, 1ull << 30, 0);
 	opts.welcome.features &= features;
-	opts.fd = fd[0];
+	opts.handshake = (struct handshake){ .fd = fd[0], .received = 1 };
 	peer_opts.fd = fd[1];
 	assert_int_equal(peer_new(&peer_opts, &ends->source, NULL), 0);
 	assert_int_equal(incoming_new(&opts, &ends->incoming, NULL), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* test_peer.c -- the control connection: order, errors, silence, clocks, waking */
+#include "migration/handshake.h"
 #include "migration/peer.h"
 #include "util/clock.h"
 #include "util/io.h"
@@ -157,12 +158,14 @@ static void test_peer_receive__a_broken_protocol_ends_it(void **state)
 
 static void test_peer_receive__a_sequence_number_that_jumps_ends_it(void **state)
 {
+	struct handshake left = { .wake_fd = -1, .deadline_ns = CLOCK_NEVER, .sent = 1 };
 	struct peer_message message;
 	struct pair pair;
 
 	(void)state;
 	open_pair(&pair, false);
-	assert_int_equal(peer_handshake_send(pair.left_fd, 1, WIRE_BYE, NULL, 0, CLOCK_NEVER, -1, NULL), 0);
+	left.fd = pair.left_fd;
+	assert_int_equal(handshake_send(&left, WIRE_BYE, NULL, 0, NULL), 0);
 	assert_int_equal(receive(pair.right, &message, NULL), -EPROTO);
 	close_pair(&pair);
 	assert_int_equal(pair.lost, 1);

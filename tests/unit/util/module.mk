@@ -11,3 +11,5 @@ unit_tests += test_address
 test_address_srcs := tests/unit/util/test_address.c
 unit_tests += test_size
 test_size_srcs := tests/unit/util/test_size.c
+unit_tests += test_seldom
+test_seldom_srcs := tests/unit/util/test_seldom.c

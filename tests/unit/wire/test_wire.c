@@ -220,9 +220,11 @@ static const struct field_case fields[] = {
 	{ WIRE_OPEN, 32, 4, 3 },
 	{ WIRE_OPENED, 0, 8, 2 },
 	{ WIRE_OPENED, 8, 4, 2 },
-	{ WIRE_OPENED, 12, 4, 7 },
+	{ WIRE_OPENED, 12, 2, 7 },
+	{ WIRE_OPENED, 14, 2, 2 },
 	{ WIRE_OPENED, 17, 1, 18 },
-	{ WIRE_OPENED, 49, 1, 18 },
+	{ WIRE_OPENED, 33, 1, 18 },
+	{ WIRE_OPENED, 81, 1, 18 },
 	{ WIRE_REGISTER, 0, 8, 2 },
 	{ WIRE_REGISTER, 8, 4, 1 },
 	{ WIRE_REGISTER, 12, 4, 3 },
@@ -269,6 +271,10 @@ static const struct field_case fields[] = {
 	{ WIRE_LOST, 8, 4, ENOMEM },
 	{ WIRE_LOST, 12, 4, 25 },
 	{ WIRE_LOST, 16, 4, 0x5f766269 },
+	{ WIRE_CHALLENGE, 1, 1, 18 },
+	{ WIRE_PROOF, 1, 1, 18 },
+	{ WIRE_PROOF, 33, 1, 18 },
+	{ WIRE_PROVED, 1, 1, 18 },
 };
 
 static uint64_t read_field(const struct field_case *field)
@@ -297,12 +303,13 @@ static void test_messages__sizes(void **state)
 {
 	static const size_t least[WIRE_TYPE_MAX + 1] = {
 		[WIRE_HELLO] = 120,   [WIRE_WELCOME] = 48,  [WIRE_ERROR] = 8,        [WIRE_REGIONS] = 64,
-		[WIRE_SHAPE] = 16,    [WIRE_PREPARED] = 16, [WIRE_OPEN] = 32,        [WIRE_OPENED] = 32,
+		[WIRE_SHAPE] = 16,    [WIRE_PREPARED] = 16, [WIRE_OPEN] = 32,        [WIRE_OPENED] = 16,
 		[WIRE_REGISTER] = 32, [WIRE_GRANT] = 32,    [WIRE_BARRIER_ACK] = 16, [WIRE_FENCE] = 8,
 		[WIRE_FENCED] = 8,    [WIRE_PAGES] = 4112,  [WIRE_STATE] = 16,       [WIRE_HASHES] = 24,
 		[WIRE_VERIFIED] = 24, [WIRE_HANDOVER] = 24, [WIRE_READY] = 24,       [WIRE_RUNNING] = 16,
 		[WIRE_STATUS] = 8,    [WIRE_PING] = 8,      [WIRE_PONG] = 24,        [WIRE_ABORT] = 8,
-		[WIRE_VERDICT] = 184, [WIRE_LOST] = 16,
+		[WIRE_VERDICT] = 184, [WIRE_LOST] = 16,     [WIRE_CHALLENGE] = 32,   [WIRE_PROOF] = 64,
+		[WIRE_PROVED] = 32,
 	};
 
 	(void)state;
@@ -382,7 +389,10 @@ static const struct wrong_case wrongs[] = {
 	{ { WIRE_OPENED, 0, 8, 0 }, "epoch" },
 	{ { WIRE_OPENED, 8, 4, 0 }, "channels" },
 	{ { WIRE_OPENED, 8, 4, 17 }, "channels" },
-	{ { WIRE_OPENED, 12, 4, 257 }, "address_length" },
+	{ { WIRE_OPENED, 12, 2, 257 }, "address_length" },
+	{ { WIRE_OPENED, 14, 2, 1 }, "tokens" },
+	{ { WIRE_OPENED, 14, 2, 3 }, "tokens" },
+	{ { WIRE_OPENED, 14, 2, UINT16_MAX }, "tokens" },
 	{ { WIRE_REGISTER, 0, 8, 0 }, "epoch" },
 	{ { WIRE_REGISTER, 8, 4, 64 }, "region" },
 	{ { WIRE_REGISTER, 12, 4, 0 }, "count" },

@@ -3,6 +3,7 @@
 #include "fabric/loop/link.h"
 
 #include "fabric/loop/copy.h"
+#include "fabric/token.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -65,6 +66,8 @@ int link_new(const struct fabric_sink_opts *opts, struct loop_link **out, struct
 	link->channels = opts->channels;
 	link->epoch = opts->epoch;
 	memcpy(link->tokens, opts->tokens, sizeof(link->tokens));
+	memcpy(link->answers, opts->answers, sizeof(link->answers));
+	link->tokens_until_ns = token_deadline_ns(opts);
 	link->events = opts->events;
 	link->opaque = opts->opaque;
 	link->credits = LINK_CREDITS;

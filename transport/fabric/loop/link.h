@@ -66,6 +66,8 @@ struct loop_link {
 	uint32_t channels;
 	uint64_t epoch;
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint64_t tokens_until_ns;
 	const struct fabric_sink_events *events;
 	void *opaque;
 

@@ -35,6 +35,12 @@ static int source_judge(const struct loop_link *link, const struct fabric_source
 	if (!right)
 		return decant_error_set(err, -EACCES,
 					"loop source: the sink refuses: epoch, channels or a token is wrong");
+	for (uint32_t i = 0; i < link->channels; i++)
+		right = token_equal(link->answers[i], opts->answers[i]) && right;
+	if (!right)
+		return decant_error_set(err, -EACCES, "loop source: the sink's token is wrong");
+	if (clock_now_ns() >= link->tokens_until_ns)
+		return decant_error_set(err, -EACCES, "loop source: the sink refuses: the tokens have expired");
 	if (link->fenced)
 		return decant_error_set(err, -ECONNREFUSED, "loop source: the sink has fenced");
 	if (link->attached)

@@ -147,8 +147,8 @@ struct rdma_conn_param cm_param(const void *data, uint8_t length)
 	};
 }
 
-int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, uint32_t *credits, uint64_t deadline_ns, int stop_fd,
-	       struct decant_error *err)
+int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, struct welcome *welcome, uint64_t deadline_ns,
+	       int stop_fd, struct decant_error *err)
 {
 	struct rdma_conn_param param = cm_param(hello, HELLO_SIZE);
 	struct cm_event event;
@@ -159,7 +159,7 @@ int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, uint32_t *credits, u
 	rc = await(id, RDMA_CM_EVENT_ESTABLISHED, "connect", &event, deadline_ns, stop_fd, err);
 	if (rc < 0)
 		return rc;
-	if (welcome_decode(credits, event.data, event.length) < 0)
+	if (welcome_decode(welcome, event.data, event.length) < 0)
 		return decant_error_set(err, -EPROTO, "connect: the peer's acceptance is none of ours");
 	return 0;
 }

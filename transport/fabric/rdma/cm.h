@@ -8,6 +8,7 @@
 #define FABRIC_RDMA_CM_H
 
 #include "fabric/fabric.h"
+#include "fabric/rdma/hello.h"
 #include "fabric/rdma/verbs.h"
 
 #define CM_PRIVATE_MAX 196u
@@ -39,9 +40,9 @@ uint16_t cm_port(struct rdma_cm_id *id);
 int cm_resolve(struct rdma_cm_id *id, const struct fabric_pair *pair, uint16_t port, uint64_t deadline_ns,
 	       int stop_fd, struct decant_error *err);
 
-/* cm_connect() -- with @hello of HELLO_SIZE bytes; on success *@credits are the peer's receives. The id has its queue pair. */
-int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, uint32_t *credits, uint64_t deadline_ns, int stop_fd,
-	       struct decant_error *err);
+/* cm_connect() -- with @hello of HELLO_SIZE bytes; on success @welcome is the peer's. The id has its queue pair. */
+int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, struct welcome *welcome, uint64_t deadline_ns,
+	       int stop_fd, struct decant_error *err);
 
 /* cm_param() -- what both ends ask of a reliable connection: no READs, few retries of a receiver that is not ready */
 struct rdma_conn_param cm_param(const void *data, uint8_t length);

@@ -26,6 +26,7 @@ struct hello_wire {
 struct welcome_wire {
 	struct head head;
 	uint32_t credits;
+	uint8_t answer[FABRIC_TOKEN_SIZE];
 };
 
 _Static_assert(sizeof(struct hello_wire) == HELLO_SIZE, "HELLO_SIZE");
@@ -79,24 +80,26 @@ int hello_decode(struct hello *hello, const void *bytes, size_t length)
 	return 0;
 }
 
-void welcome_encode(uint32_t credits, uint8_t bytes[WELCOME_SIZE])
+void welcome_encode(const struct welcome *welcome, uint8_t bytes[WELCOME_SIZE])
 {
-	const struct welcome_wire wire = {
+	struct welcome_wire wire = {
 		.head = make_head(magic_welcome, WELCOME_SIZE, 0),
-		.credits = htole32(credits),
+		.credits = htole32(welcome->credits),
 	};
 
+	memcpy(wire.answer, welcome->answer, sizeof(wire.answer));
 	memcpy(bytes, &wire, sizeof(wire));
 }
 
-int welcome_decode(uint32_t *credits, const void *bytes, size_t length)
+int welcome_decode(struct welcome *welcome, const void *bytes, size_t length)
 {
 	struct welcome_wire wire;
 
 	if (!is_head(bytes, length, magic_welcome, WELCOME_SIZE))
 		return -EPROTO;
 	memcpy(&wire, bytes, sizeof(wire));
-	*credits = le32toh(wire.credits);
+	welcome->credits = le32toh(wire.credits);
+	memcpy(welcome->answer, wire.answer, sizeof(welcome->answer));
 	return 0;
 }
 
@@ -128,6 +131,8 @@ const char *refusal_str(enum refusal why)
 		return "the channel stands already";
 	case REFUSAL_FAILED:
 		return "it could not make its end of the channel, see its log";
+	case REFUSAL_EXPIRED:
+		return "it comes too late: the tokens have expired";
 	case REFUSAL_NONE:
 		break;
 	}

@@ -10,7 +10,7 @@
 #include "fabric/fabric.h"
 
 #define HELLO_SIZE 36u   /* of 56 that a request may carry */
-#define WELCOME_SIZE 12u /* of 196 */
+#define WELCOME_SIZE 28u /* of 196 */
 #define REFUSAL_SIZE 8u  /* of 148 */
 
 struct hello {
@@ -21,19 +21,25 @@ struct hello {
 
 enum refusal {
 	REFUSAL_NONE,
-	REFUSAL_HELLO,  /* not ours, or of another version */
-	REFUSAL_TOKEN,  /* wrong token, epoch or channel: a stranger is not told which */
-	REFUSAL_TWICE,  /* the channel stands already */
-	REFUSAL_FAILED, /* the sink could not make its end */
+	REFUSAL_HELLO,   /* not ours, or of another version */
+	REFUSAL_TOKEN,   /* wrong token, epoch or channel: a stranger is not told which */
+	REFUSAL_TWICE,   /* the channel stands already */
+	REFUSAL_FAILED,  /* the sink could not make its end */
+	REFUSAL_EXPIRED, /* the token was good once */
 };
 
 void hello_encode(const struct hello *hello, uint8_t bytes[HELLO_SIZE]);
 /* hello_decode() -- @length may be larger than what was sent. 0 or -EPROTO. */
 int hello_decode(struct hello *hello, const void *bytes, size_t length);
 
-/* The acceptance carries the credits. */
-void welcome_encode(uint32_t credits, uint8_t bytes[WELCOME_SIZE]);
-int welcome_decode(uint32_t *credits, const void *bytes, size_t length);
+/* The acceptance: the credits, and the token that answers the source's. */
+struct welcome {
+	uint32_t credits;
+	uint8_t answer[FABRIC_TOKEN_SIZE];
+};
+
+void welcome_encode(const struct welcome *welcome, uint8_t bytes[WELCOME_SIZE]);
+int welcome_decode(struct welcome *welcome, const void *bytes, size_t length);
 
 void refusal_encode(enum refusal why, uint8_t bytes[REFUSAL_SIZE]);
 enum refusal refusal_decode(const void *bytes, size_t length); /* REFUSAL_NONE: not one of ours */

@@ -58,6 +58,8 @@ struct fabric_sink {
 	uint32_t channels, rails, regions;
 	uint64_t epoch;
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint64_t tokens_until_ns;
 	const struct fabric_sink_events *events;
 	void *opaque;
 	struct decant_log log;
@@ -205,6 +207,8 @@ static enum refusal judge(const struct fabric_sink *sink, const struct cm_event 
 	if (!token_equal(hello->token, sink->tokens[hello->channel % FABRIC_CHANNELS_MAX]) ||
 	    hello->channel >= sink->channels || hello->epoch != sink->epoch)
 		return REFUSAL_TOKEN;
+	if (clock_now_ns() >= sink->tokens_until_ns)
+		return REFUSAL_EXPIRED;
 	return sink->channel[hello->channel].accepted ? REFUSAL_TWICE : REFUSAL_NONE;
 }
 
@@ -219,6 +223,7 @@ static int accept_channel(struct fabric_sink *sink, struct rdma_cm_id *id, uint3
 		.slot_size = index == 0 ? FABRIC_MESSAGE_MAX : sizeof(uint64_t),
 		.receives = true,
 	};
+	struct welcome welcome = { .credits = CHANNEL_CREDITS };
 	uint8_t bytes[WELCOME_SIZE];
 	struct rdma_conn_param param;
 	int rc;
@@ -228,7 +233,8 @@ static int accept_channel(struct fabric_sink *sink, struct rdma_cm_id *id, uint3
 	rc = channel_open(&channel->channel, &opts, err);
 	if (rc < 0)
 		return rc;
-	welcome_encode(CHANNEL_CREDITS, bytes);
+	memcpy(welcome.answer, sink->answers[index], sizeof(welcome.answer));
+	welcome_encode(&welcome, bytes);
 	param = cm_param(bytes, sizeof(bytes));
 	rc = verbs_accept(id, &param);
 	if (rc < 0) {
@@ -446,6 +452,8 @@ int rdma_sink_open(const struct fabric_sink_opts *opts, struct fabric_sink **out
 	sink->rails = opts->rail_count < opts->channels ? opts->rail_count : opts->channels;
 	sink->epoch = opts->epoch;
 	memcpy(sink->tokens, opts->tokens, sizeof(sink->tokens));
+	memcpy(sink->answers, opts->answers, sizeof(sink->answers));
+	sink->tokens_until_ns = token_deadline_ns(opts);
 	sink->events = opts->events;
 	sink->opaque = opts->opaque;
 	sink->log = opts->log;

@@ -18,6 +18,7 @@
 #include "fabric/rdma/keys.h"
 #include "fabric/rdma/rail.h"
 #include "fabric/rdma/rdma.h"
+#include "fabric/token.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
@@ -154,6 +155,7 @@ static int connect_channel(struct fabric_source *source, const struct fabric_sou
 	const struct fabric_pair *pair = &opts->pairs[rail_of(source, index)];
 	struct channel *channel = &source->channel[index];
 	struct hello hello = { .channel = (uint16_t)index, .epoch = opts->epoch };
+	struct welcome welcome;
 	uint8_t bytes[HELLO_SIZE];
 	struct rdma_cm_id *id;
 	int rc = verbs_id(source->events, NULL, &id);
@@ -169,7 +171,11 @@ static int connect_channel(struct fabric_source *source, const struct fabric_sou
 	}
 	memcpy(hello.token, opts->tokens[index], sizeof(hello.token));
 	hello_encode(&hello, bytes);
-	rc = cm_connect(id, bytes, &channel->credits, deadline_ns, source->stop_fd, err);
+	rc = cm_connect(id, bytes, &welcome, deadline_ns, source->stop_fd, err);
+	channel->credits = rc == 0 ? welcome.credits : 0;
+	if (rc == 0 && !token_equal(welcome.answer, opts->answers[index]))
+		rc = decant_error_set(err, -EACCES,
+				      "the destination's token is wrong: it is not the one we spoke to");
 	if (rc == 0 && (channel->credits < 2 || channel->credits > CHANNEL_CREDITS))
 		rc = decant_error_set(err, -EPROTO, "the destination grants %" PRIu32 " credits",
 				      channel->credits);

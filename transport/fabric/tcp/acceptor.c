@@ -27,21 +27,35 @@ static void acceptor_forget(struct acceptor *acceptor, uint32_t index)
 		(acceptor->strangers - index) * sizeof(acceptor->stranger[0]));
 }
 
-static void acceptor_show_out(struct acceptor *acceptor, uint32_t index, const char *why)
+/* Once in a while per address and @cause: who it is can come as often as he likes. */
+static void acceptor_show_out(struct acceptor *acceptor, uint32_t index, int cause, const char *why)
 {
-	log_notice(&acceptor->log, "tcp sink: port %u: a connection is closed: %s", acceptor->port, why);
-	close(acceptor->stranger[index].fd);
+	const int fd = acceptor->stranger[index].fd;
+	struct address peer = { .port = 0 };
+	uint64_t silent;
+
+	address_peer(fd, &peer);
+	if (seldom_now(&acceptor->seldom, peer.host, cause, clock_now_ns(), &silent))
+		log_notice(&acceptor->log,
+			   "tcp sink: port %u: a connection is closed: %s (%" PRIu64 " like it were not logged)",
+			   acceptor->port, why, silent);
+	close(fd);
 	acceptor_forget(acceptor, index);
 }
 
 /* an answer never waits: the socket's buffer is empty, and whoever has it full is no peer of ours */
-static int acceptor_answer(int fd, uint16_t type, uint64_t value)
+static int acceptor_answer(int fd, uint16_t type, uint64_t value, const uint8_t *answer)
 {
 	const struct frame_head head = { .type = type, .value = value };
-	uint8_t bytes[FRAME_HEAD_SIZE];
+	uint8_t bytes[FRAME_HEAD_SIZE + FRAME_ANSWER_SIZE];
+	size_t length = FRAME_HEAD_SIZE;
 
 	frame_head_encode(&head, bytes);
-	return send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(bytes) ? 0 : -EPIPE;
+	if (answer != NULL) {
+		memcpy(bytes + length, answer, FRAME_ANSWER_SIZE);
+		length += FRAME_ANSWER_SIZE;
+	}
+	return send(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)length ? 0 : -EPIPE;
 }
 
 /* 0: let it in; else enum frame_refusal */
@@ -55,6 +69,8 @@ static int acceptor_judge(const struct acceptor *acceptor, const struct frame_he
 		return FRAME_REFUSED_CHANNEL;
 	if (!token_equal(hello->token, acceptor->tokens[hello->channel]))
 		return FRAME_REFUSED_TOKEN;
+	if (clock_now_ns() >= acceptor->tokens_until_ns)
+		return FRAME_REFUSED_EXPIRED;
 	return acceptor->taken[hello->channel] ? FRAME_REFUSED_CHANNEL : 0;
 }
 
@@ -63,10 +79,10 @@ static void acceptor_let_in(struct acceptor *acceptor, uint32_t index, uint32_t 
 	const int fd = acceptor->stranger[index].fd;
 	struct decant_error err = DECANT_ERROR_INIT;
 
-	if (acceptor_answer(fd, FRAME_OK, channel == 0 ? TCP_CREDITS : 0) < 0) {
-		acceptor_show_out(acceptor, index, "it is gone before it was answered");
+	if (acceptor_answer(fd, FRAME_OK, channel == 0 ? TCP_CREDITS : 0, acceptor->answers[channel]) < 0) {
+		acceptor_show_out(acceptor, index, -EPIPE, "it is gone before it was answered");
 	} else if (acceptor->admit(acceptor->opaque, channel, fd, &err) < 0) {
-		acceptor_show_out(acceptor, index, err.msg);
+		acceptor_show_out(acceptor, index, err.code, err.msg);
 	} else {
 		acceptor_forget(acceptor, index);
 		acceptor->taken[channel] = true;
@@ -84,21 +100,22 @@ static void acceptor_examine(struct acceptor *acceptor, uint32_t index)
 	int refusal;
 
 	if (frame_head_decode(&head, stranger->bytes, &err) < 0 || head.type != FRAME_HELLO) {
-		acceptor_show_out(acceptor, index, err.code != 0 ? err.msg : "its first frame is no HELLO");
+		acceptor_show_out(acceptor, index, -EPROTO,
+				  err.code != 0 ? err.msg : "its first frame is no HELLO");
 		return;
 	}
 	if (stranger->have < sizeof(stranger->bytes))
 		return;
 	if (frame_hello_decode(&hello, stranger->bytes + FRAME_HEAD_SIZE, &err) < 0) {
-		acceptor_show_out(acceptor, index, err.msg);
+		acceptor_show_out(acceptor, index, -EPROTO, err.msg);
 		return;
 	}
 	refusal = acceptor_judge(acceptor, &hello);
 	if (refusal == 0) {
 		acceptor_let_in(acceptor, index, hello.channel);
 	} else {
-		acceptor_answer(stranger->fd, FRAME_REFUSED, (uint64_t)refusal);
-		acceptor_show_out(acceptor, index, frame_strrefusal((uint64_t)refusal));
+		acceptor_answer(stranger->fd, FRAME_REFUSED, (uint64_t)refusal, NULL);
+		acceptor_show_out(acceptor, index, refusal, frame_strrefusal((uint64_t)refusal));
 	}
 }
 
@@ -111,7 +128,7 @@ static void acceptor_listen_to(struct acceptor *acceptor, uint32_t index)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		acceptor_show_out(acceptor, index, "it ended before its HELLO did");
+		acceptor_show_out(acceptor, index, -ECONNRESET, "it ended before its HELLO did");
 		return;
 	}
 	stranger->have += (size_t)n;
@@ -127,7 +144,7 @@ static bool acceptor_accept(struct acceptor *acceptor)
 	if (fd < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED;
 	if (acceptor->strangers == ACCEPTOR_STRANGERS_MAX)
-		acceptor_show_out(acceptor, 0, "too many wait to say hello, and it is the oldest");
+		acceptor_show_out(acceptor, 0, -EAGAIN, "too many wait to say hello, and it is the oldest");
 	acceptor->stranger[acceptor->strangers++] = (struct acceptor_stranger){
 		.fd = fd,
 		.deadline_ns = clock_deadline_ns(ACCEPTOR_HELLO_NS),
@@ -141,7 +158,7 @@ static void acceptor_expire(struct acceptor *acceptor)
 	const uint64_t now_ns = clock_now_ns();
 
 	while (acceptor->strangers > 0 && acceptor->stranger[0].deadline_ns <= now_ns)
-		acceptor_show_out(acceptor, 0, "it did not say HELLO in time");
+		acceptor_show_out(acceptor, 0, -ETIMEDOUT, "it did not say HELLO in time");
 }
 
 /* one round of waiting; false: woken to stop */
@@ -177,7 +194,7 @@ static void *acceptor_main(void *arg)
 	while (acceptor->admitted < acceptor->channels && acceptor_serve(acceptor))
 		;
 	while (acceptor->strangers > 0)
-		acceptor_show_out(acceptor, 0, "all channels stand, or are given up");
+		acceptor_show_out(acceptor, 0, -ECANCELED, "all channels stand, or are given up");
 	close(acceptor->listener);
 	atomic_store_explicit(&acceptor->cpu_ns, clock_thread_cpu_ns(), memory_order_relaxed);
 	return NULL;
@@ -189,9 +206,12 @@ int acceptor_start(struct acceptor *acceptor, const char *host, struct decant_er
 	int rc;
 
 	snprintf(address.host, sizeof(address.host), "%s", host);
+	seldom_init(&acceptor->seldom);
 	acceptor->wake_fd = io_wake_new();
-	if (acceptor->wake_fd < 0)
+	if (acceptor->wake_fd < 0) {
+		seldom_destroy(&acceptor->seldom);
 		return decant_error_set(err, acceptor->wake_fd, "eventfd: %s", strerror(-acceptor->wake_fd));
+	}
 	rc = address_listen(&address, ACCEPTOR_BACKLOG, err);
 	if (rc < 0)
 		goto err_wake;
@@ -211,6 +231,7 @@ err_listener:
 	close(acceptor->listener);
 err_wake:
 	close(acceptor->wake_fd);
+	seldom_destroy(&acceptor->seldom);
 	return rc;
 }
 
@@ -219,4 +240,5 @@ void acceptor_stop(struct acceptor *acceptor)
 	io_wake_set(acceptor->wake_fd);
 	pthread_join(acceptor->thread, NULL);
 	close(acceptor->wake_fd);
+	seldom_destroy(&acceptor->seldom);
 }

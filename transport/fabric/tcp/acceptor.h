@@ -11,6 +11,7 @@
 
 #include "fabric/tcp/frame.h"
 #include "util/clock.h"
+#include "util/seldom.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -31,6 +32,8 @@ struct acceptor {
 	uint32_t channels;
 	uint64_t epoch;
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];
+	uint64_t tokens_until_ns; /* CLOCK_NEVER: until all stand */
 	/* takes a right connection over if it returns 0; in the acceptor's thread */
 	int (*admit)(void *opaque, uint32_t channel, int fd, struct decant_error *err);
 	void *opaque;
@@ -41,6 +44,7 @@ struct acceptor {
 	_Atomic uint64_t cpu_ns; /* relaxed: statistics */
 
 	/* acceptor thread only */
+	struct seldom seldom;
 	int listener;
 	uint32_t admitted;
 	bool taken[FABRIC_CHANNELS_MAX];

@@ -46,6 +46,7 @@ static const char *const frame_refusals[] = {
 	[FRAME_REFUSED_EPOCH] = "the epoch is another",
 	[FRAME_REFUSED_CHANNEL] = "there is no such channel, or it is connected already",
 	[FRAME_REFUSED_TOKEN] = "the token is wrong",
+	[FRAME_REFUSED_EXPIRED] = "it comes too late: the tokens have expired",
 };
 static_assert(sizeof(frame_refusals) / sizeof(frame_refusals[0]) == FRAME_REFUSED_MAX + 1, "a text per refusal");
 

@@ -25,7 +25,8 @@
 #define FRAME_VERSION 1
 #define FRAME_HEAD_SIZE 16
 #define FRAME_RUN_SIZE 16
-#define FRAME_HELLO_SIZE 32 /* after its head */
+#define FRAME_HELLO_SIZE 32                 /* after its head */
+#define FRAME_ANSWER_SIZE FABRIC_TOKEN_SIZE /* after the head of OK */
 #define FRAME_RUNS_MAX 256u
 #define FRAME_BYTES_MAX (2u << 20) /* of data in WRITES */
 #define FRAME_CREDITS_MAX 1024u
@@ -47,7 +48,8 @@ enum frame_refusal {
 	FRAME_REFUSED_EPOCH = 2,
 	FRAME_REFUSED_CHANNEL = 3, /* no such channel, or it is connected already */
 	FRAME_REFUSED_TOKEN = 4,
-	FRAME_REFUSED_MAX = FRAME_REFUSED_TOKEN,
+	FRAME_REFUSED_EXPIRED = 5,
+	FRAME_REFUSED_MAX = FRAME_REFUSED_EXPIRED,
 };
 
 struct frame_head {

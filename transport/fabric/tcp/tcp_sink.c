@@ -10,6 +10,7 @@
 #include "fabric/tcp/acceptor.h"
 #include "fabric/tcp/receiver.h"
 #include "fabric/tcp/tcp.h"
+#include "fabric/token.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -82,6 +83,8 @@ static int sink_listen(struct fabric_sink *sink, const struct fabric_sink_opts *
 	acceptor->channels = opts->channels;
 	acceptor->epoch = opts->epoch;
 	memcpy(acceptor->tokens, opts->tokens, sizeof(acceptor->tokens));
+	memcpy(acceptor->answers, opts->answers, sizeof(acceptor->answers));
+	acceptor->tokens_until_ns = token_deadline_ns(opts);
 	acceptor->admit = sink_admit;
 	acceptor->opaque = sink;
 	acceptor->log = opts->log;

@@ -10,6 +10,7 @@
 #include "fabric/tcp/frame.h"
 #include "fabric/tcp/sender.h"
 #include "fabric/tcp/tcp.h"
+#include "fabric/token.h"
 #include "util/address.h"
 #include "util/clock.h"
 #include "util/io.h"
@@ -199,9 +200,10 @@ static int source_hello(const struct fabric_source_opts *opts, const struct addr
 	return fd;
 }
 
-static int source_welcome(int fd, uint32_t *credits, uint64_t deadline_ns, struct decant_error *err)
+static int source_welcome(int fd, const uint8_t *answer, uint32_t *credits, uint64_t deadline_ns,
+			  struct decant_error *err)
 {
-	uint8_t bytes[FRAME_HEAD_SIZE];
+	uint8_t bytes[FRAME_HEAD_SIZE], shown[FRAME_ANSWER_SIZE];
 	struct frame_head head;
 	int rc = io_recv_full(fd, bytes, sizeof(bytes), deadline_ns, -1);
 
@@ -215,6 +217,12 @@ static int source_welcome(int fd, uint32_t *credits, uint64_t deadline_ns, struc
 					frame_strrefusal(head.value));
 	if (head.type != FRAME_OK)
 		return decant_error_set(err, -EPROTO, "a %s frame in answer to a HELLO", frame_strtype(head.type));
+	rc = io_recv_full(fd, shown, sizeof(shown), deadline_ns, -1);
+	if (rc < 0)
+		return decant_error_set(err, rc, "the destination shows no token: %s", strerror(-rc));
+	if (!token_equal(shown, answer))
+		return decant_error_set(err, -EACCES,
+					"the destination's token is wrong: it is not the one we spoke to");
 	*credits = head.value < TCP_CREDITS ? (uint32_t)head.value : TCP_CREDITS;
 	return 0;
 }
@@ -277,7 +285,7 @@ static int source_open_channels(struct fabric_source *source, const struct fabri
 		fds[opened] = rc;
 	}
 	for (uint32_t i = 0; i < opened && rc >= 0; i++)
-		rc = source_welcome(fds[i], i == 0 ? &credits : &ignored, deadline_ns, err);
+		rc = source_welcome(fds[i], opts->answers[i], i == 0 ? &credits : &ignored, deadline_ns, err);
 	if (rc >= 0 && credits == 0)
 		rc = decant_error_set(err, -EPROTO, "the destination grants no credit for messages");
 	if (rc >= 0)
