@@ -243,8 +243,7 @@ class Relay:
         if way == OUT:
             self.said += frame
         if kind == OPENED:
-            channels, = struct.unpack_from("<I", frame, HEADER.size + 8)
-            port, = struct.unpack_from("<H", frame, HEADER.size + 16 + 16 * channels + 2)
+            port, = struct.unpack_from("<H", frame, len(frame) - 2) # the address of the fabric "tcp" ends with it
             self.data_port = port
             self._start(self._accept, self._listen(port), port)
 

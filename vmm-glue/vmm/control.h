@@ -36,7 +36,7 @@ int control_directory(char path[CONTROL_PATH_MAX], struct decant_error *err);
 /* control_path() -- the socket of VM @name. 0 or -ENAMETOOLONG */
 int control_path(const char *name, char path[CONTROL_PATH_MAX], struct decant_error *err);
 
-/* A name that was claimed: its lock, and the socket once it is listened on. */
+/* A name that was claimed: its lock and its socket. */
 struct control_claim {
 	int lock_fd;
 	int listen_fd;
@@ -49,10 +49,15 @@ struct control_claim {
 		.lock_fd = -1, .listen_fd = -1 \
 	}
 
-/* control_claim() -- take @name on this host, without a socket yet; any thread. 0, -EADDRINUSE (taken), -EACCES, ... */
+/*
+ * control_claim() -- take @name on this host; any thread
+ *
+ * All that could fail for want of room in the directory is done here: a VM that comes in is refused, not left uncontrolled.
+ * Returns 0, -EADDRINUSE (taken), -EACCES, -ENOSPC, ...
+ */
 int control_claim(const char *name, struct control_claim *claim, struct decant_error *err);
 
-/* control_listen() -- make the socket of a claim */
+/* control_listen() -- let clients of a claim in, from now on */
 int control_listen(struct control_claim *claim, struct decant_error *err);
 
 /* control_unclaim() -- remove socket and lock; fine on an empty claim */
@@ -60,7 +65,7 @@ void control_unclaim(struct control_claim *claim);
 
 int control_new(control_request_fn *request, void *opaque, struct control **control, struct decant_error *err);
 
-/* control_serve() -- make the socket of @claim and answer on it from now on; the control takes the claim over */
+/* control_serve() -- listen on the socket of @claim and answer from now on; the control takes the claim over */
 int control_serve(struct control *control, struct control_claim *claim, struct decant_error *err);
 
 /* control_fd() -- readable when control_process() has something to do */

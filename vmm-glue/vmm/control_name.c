@@ -100,24 +100,27 @@ static int control_lock(const char *name, const char *path, struct decant_error 
 	}
 }
 
-int control_listen(struct control_claim *claim, struct decant_error *err)
+/* Nobody can connect before it listens. */
+static int control_bind(struct control_claim *claim, struct decant_error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int code;
 
-	if (fd < 0)
-		return decant_error_set(err, -errno, "socket: %s", strerror(errno));
 	memcpy(address.sun_path, claim->path, sizeof(address.sun_path));
 	unlink(claim->path); /* of a process that died: we hold the lock */
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && chmod(claim->path, 0600) == 0 &&
-	    listen(fd, CONTROL_BACKLOG) == 0) {
-		claim->listen_fd = fd;
+	claim->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (claim->listen_fd >= 0 && bind(claim->listen_fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+	    chmod(claim->path, 0600) == 0)
 		return 0;
-	}
 	code = errno;
-	close(fd);
 	return decant_error_set(err, -code, "%s: %s", claim->path, strerror(code));
+}
+
+int control_listen(struct control_claim *claim, struct decant_error *err)
+{
+	if (listen(claim->listen_fd, CONTROL_BACKLOG) == 0)
+		return 0;
+	return decant_error_set(err, -errno, "%s: %s", claim->path, strerror(errno));
 }
 
 int control_claim(const char *name, struct control_claim *claim, struct decant_error *err)
@@ -134,8 +137,12 @@ int control_claim(const char *name, struct control_claim *claim, struct decant_e
 	made.lock_fd = control_lock(name, made.lock_path, err);
 	if (made.lock_fd < 0)
 		return made.lock_fd;
-	*claim = made;
-	return 0;
+	ret = control_bind(&made, err);
+	if (ret < 0)
+		control_unclaim(&made);
+	else
+		*claim = made;
+	return ret;
 }
 
 void control_unclaim(struct control_claim *claim)
