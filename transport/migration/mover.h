@@ -85,6 +85,9 @@ int mover_send_chunks(struct decant_mover *mover, uint16_t type, const void *byt
 /* mover_check() -- may the feeder go on? cancelled, past its deadline, peer lost */
 int mover_check(struct decant_mover *mover, struct decant_error *err);
 
+/* mover_release() -- let go of what a lost epoch still has registered; takes a while, so not while the guest is paused */
+void mover_release(struct decant_mover *mover);
+
 /* mover_stop_data() -- nothing reads guest memory any more; the control connection stays */
 void mover_stop_data(struct decant_mover *mover);
 

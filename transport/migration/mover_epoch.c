@@ -536,6 +536,33 @@ static int connect_channels(struct decant_mover *mover, const struct wire_opened
 	return rc;
 }
 
+void mover_release(struct decant_mover *mover)
+{
+	if (mover->retired != NULL)
+		mover->retired_ops->source_close(mover->retired);
+	mover->retired = NULL;
+}
+
+/* It posts nothing more and reads guest memory no more. The guest may be paused, so that is all that is waited for. */
+static void retire_source(struct decant_mover *mover)
+{
+	struct fabric_source_stats stats = { 0 };
+
+	if (mover->source == NULL)
+		return;
+	mover->route.ops->source_stop(mover->source);
+	mover_map_close(mover);
+	mover->route.ops->source_stats(mover->source, &stats);
+	mover->fabric_cpu_ns += stats.cpu_ns;
+	/* one at most, or memory would be pinned many times over */
+	mover_release(mover);
+	mover->retired_ops = mover->route.ops;
+	mover->retired = mover->source;
+	mover->source = NULL;
+	if (mover->retired_ops->rails == NULL)
+		mover_release(mover);
+}
+
 int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 {
 	struct wire_opened opened;
@@ -550,24 +577,15 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 		return rc;
 	rc = mover_map_open(mover, err);
 	if (rc < 0)
-		mover_epoch_close(mover);
+		retire_source(mover);
 	return rc;
 }
 
 void mover_epoch_close(struct decant_mover *mover)
 {
-	struct fabric_source_stats stats = { 0 };
-
-	if (mover->source == NULL)
-		return;
-	mover->route.ops->source_stop(mover->source);
-	mover_map_close(mover);
-	mover->route.ops->source_stats(mover->source, &stats);
-	mover->fabric_cpu_ns += stats.cpu_ns;
-	mover->route.ops->source_close(mover->source);
-	mover->source = NULL;
+	retire_source(mover);
+	mover_release(mover);
 }
-
 static int fence(struct decant_mover *mover, struct decant_error *err)
 {
 	const struct wire_fence message = { .epoch = mover->epoch };
@@ -619,7 +637,7 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 	const char *fabric = mover->route.ops->name;
 	int rc;
 
-	mover_epoch_close(mover);
+	retire_source(mover);
 	/* a dead peer takes both connections with it: its control connection has the better reason */
 	rc = mover_check(mover, err);
 	if (rc < 0)

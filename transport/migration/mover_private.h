@@ -49,7 +49,10 @@ struct decant_mover {
 	uint32_t lease_ms;
 	struct wire_prepared prepared;
 	struct fabric_source *source; /* NULL between epochs */
-	struct populate *mappers;     /* NULL: granules are mapped when they are announced */
+	/* One that is stopped and still holds its registrations: letting go of them takes time that grows with the memory. */
+	const struct fabric_ops *retired_ops;
+	struct fabric_source *retired;
+	struct populate *mappers; /* NULL: granules are mapped when they are announced */
 	struct mover_map map[DECANT_REGIONS_MAX];
 	uint64_t epoch, round;
 	uint32_t channels;

@@ -444,6 +444,7 @@ int precopy_run(struct decant_migration *m, struct decant_error *err)
 	int rc = send_first_pass(m, err);
 
 	while (rc == 0) {
+		mover_release(m->mover);
 		rc = look(m, &decision, err);
 		if (rc == 0 && decision == FORECAST_SWITCH)
 			return mover_settle_granules(m->mover, err);
