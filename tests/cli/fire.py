@@ -12,13 +12,17 @@ import sys
 import time
 
 import fire_cell
+import fire_more
+import fire_net
 import rig
 
 CHOSEN = """
 hello:kill-destination shape:kill-source pass1-50%:kill-destination pass1-50%:cut state:stop-destination
 register:stop-source pass1-1%:cut-heal last-ack:kill-source handover:kill-destination grant:twice go:twice
-ready:kill-source ready:kill-destination ready:cut go:kill-source go:kill-destination go:late go:cut go:cut-out
-go:stop-destination-long running:cut running:kill-destination ready:stop-source-long verdict-ask:kill-source
+go:cut running:cut go:cut-out ready:kill-destination go:kill-destination
+ready:kill-source ready:cut go:kill-source go:late
+go:stop-destination-long running:kill-destination ready:stop-source-long verdict-ask:kill-source disk:name disk:serial
+disk:report timer:switchover
 """
 LATE_KINDS = ("kill-source", "kill-destination", "stop-source-long", "stop-destination-long", "cut")
 LATE_ARROWS = ("state", "last-ack", "handover", "ready", "go", "running", "verdict-ask", "verdict")
@@ -26,7 +30,7 @@ LATE_ARROWS = ("state", "last-ack", "handover", "ready", "go", "running", "verdi
 
 def all_cells():
     cells = [f"{arrow}:{kind}" for arrow in fire_cell.ARROWS for kind in fire_cell.KINDS]
-    return cells + [f"{arrow}:{kind}:late" for arrow in LATE_ARROWS for kind in LATE_KINDS]
+    return cells + list(fire_more.CELLS) + [f"{arrow}:{kind}:late" for arrow in LATE_ARROWS for kind in LATE_KINDS]
 
 
 def run(cell):
@@ -34,7 +38,8 @@ def run(cell):
     arrow, kind, *late = cell.split(":")
     started = time.monotonic()
     try:
-        where, doubt = fire_cell.run_cell(arrow, kind, bool(late))
+        special = fire_more.CELLS.get(cell)
+        where, doubt = special() if special else fire_cell.run_cell(arrow, kind, bool(late))
         return f"guest at {where}{', was in doubt' if doubt else ''}, {time.monotonic() - started:.1f} s", True
     except Exception as problem:  # pylint: disable=broad-except
         return rig.describe(problem), False
@@ -63,4 +68,5 @@ def main():
 if __name__ == "__main__":
     rig.skip_without_kvm()
     rig.skip_without_root()
+    fire_net.keep_mounts_private()
     sys.exit(main())

@@ -91,6 +91,12 @@ class Done:
             check(re.search(pattern, lines[0], re.IGNORECASE), f"does not say /{pattern}/: {self}")
         return self
 
+    def refused_json(self, status, pattern):
+        """The same with --json, where the report comes on the standard output."""
+        check(self.status == status, f"exit status should be {status}: {self}")
+        check(re.search(pattern, self.err), f"does not say /{pattern}/: {self}")
+        return self
+
 
 class Process:
     """A command that goes on; what it prints is kept in files."""
@@ -140,8 +146,8 @@ class Process:
 class Host:
     """A place for VMs with names of its own."""
 
-    def __init__(self, name):
-        self.runtime = tempfile.mkdtemp(prefix=f"{name}.", dir=SCRATCH)
+    def __init__(self, name, runtime=None):
+        self.runtime = runtime or tempfile.mkdtemp(prefix=f"{name}.", dir=SCRATCH)
         self.env = dict(os.environ, XDG_RUNTIME_DIR=self.runtime)
 
     def decant(self, *words, stdin=None, stdout=None, seconds=LONG):
