@@ -90,13 +90,24 @@ static void takeover_lost(void *opaque)
 
 /* ---- making the VM ---- */
 
+static int refuse_unread(const char *list, const struct decant_state_record *unread, struct decant_error *err)
+{
+	return decant_error_set(err, -EOPNOTSUPP,
+				"%s record %s of instance %u: this host does not know it; "
+				"use the same release of decant at both ends",
+				list, unread->name, unread->instance);
+}
+
 static int takeover_create(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
 			   uint32_t count, struct decant_memory *memory, struct decant_error *err)
 {
 	struct decant_receiver *receiver = opaque;
+	struct decant_state_record unread;
 	const int rc = receiver->ops.create(receiver->vmm, shape, regions, count, memory, err);
 
 	receiver->created = rc == 0;
+	if (rc == 0 && decant_state_unused(shape, &unread) != 0)
+		return refuse_unread("shape", &unread, err);
 	return rc;
 }
 
@@ -183,10 +194,7 @@ static int load_state(struct decant_receiver *receiver, struct decant_error *err
 		return rc;
 	rc = receiver->ops.state_load(receiver->vmm, reader, err);
 	if (rc == 0 && decant_state_unused(reader, &unread) != 0)
-		rc = decant_error_set(err, -EOPNOTSUPP,
-				      "state record %s of instance %u: this host does not know it; "
-				      "use the same release of decant at both ends",
-				      unread.name, unread.instance);
+		rc = refuse_unread("state", &unread, err);
 	decant_state_reader_free(reader);
 	return rc;
 }
@@ -353,13 +361,20 @@ static int begin(struct decant_receiver *receiver, const struct handshake *hands
 	host_welcome(&opts.welcome, receiver->opts.max_memory, receiver->opts.lease_ns);
 	opts.welcome.features &= hello->features;
 	opts.max_memory = opts.welcome.max_memory;
-	rc = incoming_new(&opts, &receiver->incoming, err);
+	/* looked at when it was offered, but the last session may have been of the same id */
+	if (!fate_claim(&receiver->fate, receiver->id)) {
+		rc = decant_error_set(err, -EEXIST, "this migration has been here before; start a new one");
+		handshake_refuse(&opts.handshake, err);
+	} else {
+		rc = incoming_new(&opts, &receiver->incoming, err);
+		if (rc < 0)
+			bury(receiver);
+	}
 	auth_wipe(&opts.handshake.auth);
 	if (rc < 0) {
 		close(handshake->fd);
 		return rc;
 	}
-	fate_set(&receiver->fate, receiver->id, WIRE_FATE_PENDING);
 	session_slot_watch(&receiver->slot, receiver->incoming);
 	return 0;
 }
