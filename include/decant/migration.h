@@ -84,6 +84,10 @@ enum decant_not_converging {
 	DECANT_NOT_CONVERGING_ABORT, /* end the migration, the guest untouched */
 };
 
+/* A key has so many bytes. */
+#define DECANT_KEY_MIN 16u
+#define DECANT_KEY_MAX 4096u
+
 struct decant_migration_opts {
 	size_t size;
 	const char *peer;   /* "host:port" or "[v6]:port" of the receiver */

@@ -91,7 +91,7 @@ def usage_errors():
             (["receive", "--listen", "here"], "here"),
             (["receive", "--listen", "127.0.0.1:0", "--confine", "no"], "--confine.*strict"),
             (["receive", "--listen", "0.0.0.0:0"], "--insecure"),
-            (["receive", "--listen", "127.0.0.1:0", "--key-file", "x"], "not in this version"),
+            (["receive", "--listen", "127.0.0.1:0", "--key-file", "x", "--insecure"], "--insecure"),
             (["migrate"], "which VM"),
             (["migrate", "demo"], "HOST:PORT"),
             (["migrate", "demo", "nowhere"], "nowhere"),

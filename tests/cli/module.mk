@@ -3,11 +3,13 @@ script_tests += \
 	tests/cli/cli_good.py \
 	tests/cli/cli_bad.py \
 	tests/cli/cli_doubt.py \
+	tests/cli/cli_key.py \
 	tests/cli/fire.py \
 	tests/cli/fire_random.py
 cli_good_timeout := 300
 cli_bad_timeout := 300
 cli_doubt_timeout := 300
+cli_key_timeout := 300
 fire_timeout := 600
 fire_random_timeout := 600
 # they change how many huge pages the host has, and tests elsewhere do so too

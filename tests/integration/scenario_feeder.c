@@ -107,6 +107,8 @@ static void feed_open(struct feed *feed, const struct rig *rig)
 	feed_memory(feed);
 	landing_opts.listen = "127.0.0.1:0";
 	landing_opts.log = rig->receiver_opts.log;
+	landing_opts.key = rig->receiver_opts.key;
+	landing_opts.key_length = rig->receiver_opts.key_length;
 	assert_int_equal(decant_landing_new(&landing_opts, &ops, feed, &feed->landing, &feed->err), 0);
 	assert_int_equal(pthread_create(&feed->thread, NULL, landing_thread, feed), 0);
 	snprintf(feed->peer, sizeof(feed->peer), "127.0.0.1:%u", decant_landing_port(feed->landing));
@@ -115,6 +117,8 @@ static void feed_open(struct feed *feed, const struct rig *rig)
 	opts.fabric = rig->fabric;
 	opts.channels = rig->opts.channels;
 	opts.log = rig->opts.log;
+	opts.key = rig->opts.key;
+	opts.key_length = rig->opts.key_length;
 	assert_int_equal(decant_state_writer_new(&shape, NULL), 0);
 	assert_int_equal(decant_state_put(shape, "feed.shape", 0, 1, "x", 1, NULL), 0);
 	if (decant_mover_connect(&opts, feed->memory, shape, &feed->mover, &feed->err) < 0)
@@ -228,6 +232,13 @@ static void break_data(const struct feed *feed, const struct rig *rig, unsigned 
 		breaker_arm(BREAKER_WRITE, 0);
 	else if (strcmp(rig->fabric, "loop") != 0 && round < 3)
 		assert_true(rig_kill_data_but(decant_landing_port(feed->landing)));
+}
+
+void scenario_push_feeder_with_a_key(struct rig *rig)
+{
+	rig->opts.key = rig->receiver_opts.key = "a key of feeders, long enough";
+	rig->opts.key_length = rig->receiver_opts.key_length = strlen(rig->opts.key);
+	scenario_push_feeder(rig);
 }
 
 void scenario_push_feeder_over_failover(struct rig *rig)

@@ -113,8 +113,20 @@
 	X(settle_while_it_starts)        \
 	X(settle_what_is_settled)
 
+#define SCENARIOS_AUTH(X)                     \
+	X(key_at_both_ends)                   \
+	X(key_is_wrong)                       \
+	X(key_at_the_source_alone)            \
+	X(key_at_the_destination_alone)       \
+	X(key_and_channels_that_die)          \
+	X(key_and_go_lost)                    \
+	X(key_and_running_lost_and_peer_away) \
+	X(key_and_a_forged_answer)            \
+	X(key_and_a_crowd)
+
 #define SCENARIOS_FEEDER(X)          \
 	X(push_feeder)               \
+	X(push_feeder_with_a_key)    \
 	X(push_feeder_over_failover) \
 	X(push_feeder_cancelled)     \
 	X(message_sink)              \
@@ -127,6 +139,7 @@
 	SCENARIOS_REFUSE(X)   \
 	SCENARIOS_FAILOVER(X) \
 	SCENARIOS_HANDOVER(X) \
+	SCENARIOS_AUTH(X)     \
 	SCENARIOS_FEEDER(X)
 
 #define SCENARIO_DECLARE(name) void scenario_##name(struct rig *rig);

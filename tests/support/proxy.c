@@ -27,7 +27,6 @@ struct wire {
 
 struct proxy {
 	/* set at creation, read-only after */
-	uint16_t target;
 	uint16_t port;
 	int listener;
 	pthread_t acceptor;
@@ -36,6 +35,7 @@ struct proxy {
 	pthread_cond_t changed;
 
 	/* protected by lock */
+	uint16_t target;
 	struct proxy_rule rule;
 	bool acted;
 	bool held; /* a message is */
@@ -243,6 +243,12 @@ void proxy_release(struct proxy *proxy)
 	DECANT_AUTO_UNLOCK(&proxy->lock);
 	proxy->held = false;
 	pthread_cond_broadcast(&proxy->changed);
+}
+
+void proxy_set_target(struct proxy *proxy, uint16_t port)
+{
+	DECANT_AUTO_UNLOCK(&proxy->lock);
+	proxy->target = port;
 }
 
 void proxy_set_refuse(struct proxy *proxy, bool refuse)

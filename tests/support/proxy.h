@@ -44,6 +44,9 @@ bool proxy_wait_acted(struct proxy *proxy, unsigned ms);
 /* proxy_release() -- forward what is held */
 void proxy_release(struct proxy *proxy);
 
+/* proxy_set_target() -- new connections go to 127.0.0.1:@port from now on */
+void proxy_set_target(struct proxy *proxy, uint16_t port);
+
 /* proxy_set_refuse() -- refuse new connections, or take them again */
 void proxy_set_refuse(struct proxy *proxy, bool refuse);
 

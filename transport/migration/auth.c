@@ -80,11 +80,11 @@ int auth_key_new(const void *bytes, size_t length, struct auth_key **out, struct
 	struct auth_key *key;
 	int rc;
 
-	if (length < AUTH_KEY_MIN || length > AUTH_KEY_MAX)
+	if (length < DECANT_KEY_MIN || length > DECANT_KEY_MAX)
 		return decant_error_set(
 			err, -EINVAL,
 			"the key has %zu bytes: it takes %u to %u; `openssl rand -hex 32` makes a good one",
-			length, AUTH_KEY_MIN, AUTH_KEY_MAX);
+			length, DECANT_KEY_MIN, DECANT_KEY_MAX);
 	key = malloc(sizeof(*key) + length);
 	if (key == NULL)
 		return decant_error_set(err, -ENOMEM, "the key: out of memory");

@@ -11,12 +11,11 @@
 #include "fabric/fabric.h"
 #include "wire/wire.h"
 #include <decant/error.h>
+#include <decant/migration.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define AUTH_KEY_MIN 16u
-#define AUTH_KEY_MAX 4096u
 #define AUTH_TRANSCRIPT_MAX 2048u /* of a handshake with the longest WELCOME, and then some */
 
 struct auth_key;

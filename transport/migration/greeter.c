@@ -17,7 +17,10 @@
 #include <unistd.h>
 
 #define GREETINGS_MAX 32u
-#define BACKLOG 64
+
+/* A crowd must not make one who is right wait for a second SYN: the kernel sends that after a second. */
+#define BACKLOG 1024
+#define CAUSE_LENGTH 24
 
 /* How long the door waits for one who was shown out to be gone. */
 #define SHOWN_OUT_NS NSEC_PER_SEC
@@ -49,12 +52,22 @@ struct greeter {
 	struct greeting *greeting[GREETINGS_MAX]; /* oldest first */
 };
 
+/* What a text begins with tells more than its code does, and what it quotes of a stranger comes later. */
+static int cause_of(int code, const char *text)
+{
+	unsigned int cause = (unsigned int)code;
+
+	for (size_t i = 0; i < CAUSE_LENGTH && text[i] != '\0'; i++)
+		cause = cause * 31 + (unsigned char)text[i];
+	return (int)cause;
+}
+
 static void complain(struct greeter *greeter, const struct address *peer, int code, const char *text)
 {
 	char who[ADDRESS_TEXT_MAX];
 	uint64_t silent;
 
-	if (!seldom_now(&greeter->seldom, peer->host, code, clock_now_ns(), &silent))
+	if (!seldom_now(&greeter->seldom, peer->host, cause_of(code, text), clock_now_ns(), &silent))
 		return;
 	if (silent > 0)
 		log_warning(&greeter->opts.log, "refused %s: %s (%llu more like it were not logged)",
@@ -328,7 +341,8 @@ void greeter_free(struct greeter *greeter)
 	pthread_mutex_unlock(&greeter->lock);
 	silent = seldom_rest(&greeter->seldom);
 	if (silent > 0)
-		log_warning(&greeter->opts.log, "%llu refusals were not logged", (unsigned long long)silent);
+		log_warning(&greeter->opts.log, "%llu more were refused, and not logged",
+			    (unsigned long long)silent);
 	close(greeter->listener);
 	close(greeter->wake_fd);
 	greeter_destroy(greeter);

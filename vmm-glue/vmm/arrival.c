@@ -61,6 +61,8 @@ static int arrival_listen(struct arrival *arrival, const struct arrival_opts *op
 
 	receiver.listen = opts->listen;
 	receiver.max_memory = opts->max_memory;
+	receiver.key = opts->key != NULL ? opts->key->bytes : NULL;
+	receiver.key_length = opts->key != NULL ? opts->key->length : 0;
 	receiver.log = opts->log;
 	return decant_receiver_new(&receiver, machine_vmm_ops(), &arrival->slot, &arrival->receiver, err);
 }

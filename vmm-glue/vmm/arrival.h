@@ -4,6 +4,7 @@
 #define VMM_ARRIVAL_H
 
 #include "vmm/control.h"
+#include "vmm/key_file.h"
 #include "vmm/machine.h"
 
 #include <decant/error.h>
@@ -12,9 +13,10 @@
 #include <stdint.h>
 
 struct arrival_opts {
-	const char *listen;  /* "host:port" */
-	const char *name;    /* of the VM here; NULL: the source's, claimed on this host when it comes */
-	uint64_t max_memory; /* 0: what the host has */
+	const char *listen;    /* "host:port" */
+	const char *name;      /* of the VM here; NULL: the source's, claimed on this host when it comes */
+	uint64_t max_memory;   /* 0: what the host has */
+	const struct key *key; /* NULL: none; read by arrival_start() alone */
 	struct machine_host host;
 	struct decant_log log;
 	int wake_fd; /* an io_wake, set when arrival_finished() turns true */

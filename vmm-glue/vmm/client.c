@@ -157,7 +157,35 @@ static int client_gone(struct decant_error *err)
 	return decant_error_set(err, -ECONNRESET, "the VM's process has gone");
 }
 
+/* As send(2), with descriptor @fd unless it is -1. */
+static ssize_t client_send_part(struct client *client, const char *bytes, size_t length, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} passed = { 0 };
+	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		passed.header = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(sizeof(int)),
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS,
+		};
+		memcpy(CMSG_DATA(&passed.header), &fd, sizeof(fd));
+		message.msg_control = &passed;
+		message.msg_controllen = sizeof(passed);
+	}
+	return sendmsg(client->fd, &message, MSG_NOSIGNAL);
+}
+
 int client_send(struct client *client, struct json_object *request, struct decant_error *err)
+{
+	return client_send_fd(client, request, -1, err);
+}
+
+int client_send_fd(struct client *client, struct json_object *request, int fd, struct decant_error *err)
 {
 	const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
 	size_t length = strlen(text);
@@ -165,8 +193,8 @@ int client_send(struct client *client, struct json_object *request, struct decan
 
 	while (done <= length) {
 		bool newline = done == length;
-		ssize_t sent = send(client->fd, newline ? "\n" : text + done, newline ? 1 : length - done,
-				    MSG_NOSIGNAL);
+		ssize_t sent = client_send_part(client, newline ? "\n" : text + done, newline ? 1 : length - done,
+						done == 0 ? fd : -1);
 
 		if (sent < 0 && errno == EINTR)
 			continue;
@@ -247,8 +275,14 @@ int client_next(struct client *client, uint64_t deadline_ns, struct json_object 
 int client_call(struct client *client, struct json_object *request, struct json_object **reply,
 		struct decant_error *err)
 {
+	return client_call_fd(client, request, -1, reply, err);
+}
+
+int client_call_fd(struct client *client, struct json_object *request, int fd, struct json_object **reply,
+		   struct decant_error *err)
+{
 	struct json_object *line = NULL;
-	int ret = client_send(client, request, err);
+	int ret = client_send_fd(client, request, fd, err);
 
 	if (ret < 0)
 		return ret;

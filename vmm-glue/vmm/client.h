@@ -34,6 +34,11 @@ int client_next(struct client *client, uint64_t deadline_ns, struct json_object 
 int client_call(struct client *client, struct json_object *request, struct json_object **reply,
 		struct decant_error *err);
 
+/* client_send_fd(), client_call_fd() -- the same, with a descriptor along, which stays the caller's; -1: none */
+int client_send_fd(struct client *client, struct json_object *request, int fd, struct decant_error *err);
+int client_call_fd(struct client *client, struct json_object *request, int fd, struct json_object **reply,
+		   struct decant_error *err);
+
 /* client_call_name() -- client_open(), client_call(), client_close() */
 int client_call_name(const char *name, struct json_object *request, struct json_object **reply,
 		     struct decant_error *err);

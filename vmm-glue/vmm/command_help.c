@@ -48,7 +48,8 @@ static const char help_receive[] =
 	"  --name NAME          its name on this host [as at the source]\n"
 	"  --max-memory SIZE    refuse a VM with more [what the host has available]\n"
 	"  --serial stdio|none|FILE  the guest's serial port [stdio; none with --json]\n"
-	"  --insecure           listen beyond the loopback interface, where anyone may send a VM\n"
+	"  --key-file FILE      take a VM only from who has the same key; only its owner may read FILE\n"
+	"  --insecure           listen beyond the loopback interface without a key: anyone may send a VM\n"
 	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
 	"  --json               events as JSON lines\n"
 	"  --verbose            more about what goes on\n";
@@ -69,6 +70,7 @@ static const char help_migrate[] =
 	"  --bandwidth RATE            use at most: 10Gbit, 200M, ... [all]\n"
 	"  --if-not-converging abort   what to do when the guest writes faster than the fabric carries [abort]\n"
 	"  --verify                    compare every page on both sides before the guest goes on\n"
+	"  --key-file FILE             the key of the destination; only its owner may read FILE\n"
 	"  --report FILE               write the report, as JSON\n"
 	"  --json                      events as JSON lines, the report last\n"
 	"\n"

@@ -8,6 +8,7 @@
 #include "vmm/client.h"
 #include "vmm/command.h"
 #include "vmm/json.h"
+#include "vmm/key_file.h"
 #include "vmm/progress.h"
 #include "vmm/report_file.h"
 
@@ -160,16 +161,35 @@ static int migrate_lost(struct watch *watch, struct decant_error *err)
 	return command_fail("migrate", watch->options->name, EXIT_IN_DOUBT, err);
 }
 
-static int migrate_ask(struct watch *watch, struct decant_error *err)
+static int migrate_ask(struct watch *watch, int key_fd, struct decant_error *err)
 {
 	struct json_object *request = json_object_new_object();
 
 	json_add_text(request, "verb", "migrate");
 	departure_to_json(&watch->options->departure, request);
-	return client_call(watch->client, request, NULL, err);
+	json_add_bool(request, "key", key_fd >= 0);
+	return client_call_fd(watch->client, request, key_fd, NULL, err);
 }
 
-static int migrate_watched(const struct options_migrate *options, struct report_file *file)
+/* Opened, and looked into, as whoever called this command: the VM's process only gets the descriptor. *@key_fd -1: there is none. */
+static int migrate_open_key(const struct options_migrate *options, int *key_fd, struct decant_error *err)
+{
+	struct key key;
+	int ret;
+
+	*key_fd = -1;
+	if (options->key_file == NULL)
+		return 0;
+	ret = key_file_open(options->key_file, err);
+	if (ret < 0)
+		return ret;
+	*key_fd = ret;
+	ret = key_file_read(*key_fd, options->key_file, &key, err);
+	key_wipe(&key);
+	return ret;
+}
+
+static int migrate_watched(const struct options_migrate *options, struct report_file *file, int key_fd)
 {
 	struct watch watch = { .options = options, .signal_fd = -1 };
 	struct decant_error err = DECANT_ERROR_INIT;
@@ -178,7 +198,7 @@ static int migrate_watched(const struct options_migrate *options, struct report_
 	progress_init(&watch.progress, stdout, isatty(STDOUT_FILENO));
 	if (client_open(options->name, &watch.client, &err) < 0)
 		return command_fail("migrate", NULL, EXIT_FAILED, &err);
-	if (watch_block_signals(&watch, &err) < 0 || migrate_ask(&watch, &err) < 0)
+	if (watch_block_signals(&watch, &err) < 0 || migrate_ask(&watch, key_fd, &err) < 0)
 		status = command_fail("migrate", options->name, EXIT_FAILED, &err);
 	else if (watch_until_finished(&watch, &err) < 0)
 		status = migrate_lost(&watch, &err);
@@ -196,13 +216,18 @@ int command_migrate(int argc, char **argv)
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct options_migrate options;
 	struct report_file file = { .fd = -1 };
+	int key_fd;
 	int status = command_parsed("migrate", options_migrate(argc, argv, &options, &err), &err);
 
 	if (status >= 0)
 		return status;
+	if (migrate_open_key(&options, &key_fd, &err) < 0)
+		return command_fail("migrate", options.name, EXIT_FAILED, &err);
 	if (options.report != NULL && report_file_open(&file, options.report, &err) < 0)
 		return command_fail("migrate", options.name, EXIT_FAILED, &err);
-	status = migrate_watched(&options, &file);
+	status = migrate_watched(&options, &file, key_fd);
 	report_file_drop(&file);
+	if (key_fd >= 0)
+		close(key_fd);
 	return command_flush("migrate", status);
 }

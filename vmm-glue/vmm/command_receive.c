@@ -3,6 +3,7 @@
 #include "vmm/command.h"
 #include "vmm/confine.h"
 #include "vmm/json.h"
+#include "vmm/key_file.h"
 #include "vmm/owner.h"
 
 #include "util/address.h"
@@ -29,7 +30,7 @@ static bool receive_is_loopback(const struct sockaddr *address)
 	return false;
 }
 
-/* Without keys, whoever reaches the port can put a VM here: so nobody beyond this host may reach it unasked. */
+/* Without a key, whoever reaches the port can put a VM here: so nobody beyond this host may reach it unasked. */
 static int receive_check_address(const struct address *address, struct decant_error *err)
 {
 	const struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
@@ -45,18 +46,19 @@ static int receive_check_address(const struct address *address, struct decant_er
 	if (loopback)
 		return 0;
 	return decant_error_set(err, -EINVAL,
-				"--listen %s: others can reach it and send a VM; listen on 127.0.0.1, or "
-				"say --insecure if the network is yours alone",
+				"--listen %s: others can reach it and send a VM; give both ends a --key-file, "
+				"listen on 127.0.0.1, or say --insecure if the network is yours alone",
 				address->host);
 }
 
 static int receive_wait(struct owner *owner, const struct options_receive *options, const struct address *wanted,
-			struct decant_error *err)
+			const struct key *key, struct decant_error *err)
 {
 	const struct arrival_opts opts = {
 		.listen = options->listen,
 		.name = options->name,
 		.max_memory = options->max_memory,
+		.key = key,
 	};
 	struct address bound = *wanted;
 	struct json_object *members;
@@ -76,7 +78,9 @@ static int receive_wait(struct owner *owner, const struct options_receive *optio
 	return 0;
 }
 
-static int receive_owned(const struct options_receive *options, const struct address *address, int sink, int input)
+/* Wipes @key as soon as the receiver has it. NULL: there is none. */
+static int receive_owned(const struct options_receive *options, const struct address *address, struct key *key,
+			 int sink, int input)
 {
 	const struct confine_opts confined = { .mode = options->confine, .port = address->port };
 	struct owner_opts opts = {
@@ -88,11 +92,14 @@ static int receive_owned(const struct options_receive *options, const struct add
 	};
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct owner *owner;
-	int status;
+	int ret, status;
 
 	if (confine(&confined, &err) < 0 || owner_new(&opts, &owner, &err) < 0)
 		return command_fail("receive", options->name, EXIT_FAILED, &err);
-	if (receive_wait(owner, options, address, &err) < 0)
+	ret = receive_wait(owner, options, address, key, &err);
+	if (key != NULL)
+		key_wipe(key);
+	if (ret < 0)
 		status = command_fail("receive", options->name, EXIT_FAILED, &err);
 	else
 		status = owner_loop(owner);
@@ -105,6 +112,7 @@ int command_receive(int argc, char **argv)
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct options_receive options;
 	struct address address;
+	struct key key;
 	int sink, input, ret, status;
 
 	ret = options_receive(argc, argv, &options, &err);
@@ -113,12 +121,15 @@ int command_receive(int argc, char **argv)
 	status = command_parsed("receive", ret, &err);
 	if (status >= 0)
 		return status;
-	ret = options.insecure ? 0 : receive_check_address(&address, &err);
+	ret = options.insecure || options.key_file != NULL ? 0 : receive_check_address(&address, &err);
 	if (ret < 0)
 		return command_fail("receive", NULL, ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &err);
+	if (options.key_file != NULL && key_file_load(options.key_file, &key, &err) < 0)
+		return command_fail("receive", options.name, EXIT_FAILED, &err);
 	if (command_open_serial(options.serial, options.serial_file, &sink, &input, &err) < 0)
 		return command_fail("receive", options.name, EXIT_FAILED, &err);
-	status = receive_owned(&options, &address, sink, input);
+	status = receive_owned(&options, &address, options.key_file != NULL ? &key : NULL, sink, input);
+	key_wipe(&key);
 	command_close_serial(options.serial, sink);
 	return command_flush("receive", status);
 }

@@ -25,7 +25,8 @@
 
 struct control_client {
 	struct control *control;
-	int fd; /* -1: the place is free */
+	int fd;        /* -1: the place is free */
+	int passed_fd; /* came with what is in @input; -1: none */
 	bool watching;
 	bool closing; /* as soon as its output is written */
 	bool eof;
@@ -57,8 +58,16 @@ struct control {
 	struct control_event **tail;
 };
 
+static void control_client_drop_fd(struct control_client *client)
+{
+	if (client->passed_fd >= 0)
+		close(client->passed_fd);
+	client->passed_fd = -1;
+}
+
 static void control_client_close(struct control_client *client)
 {
+	control_client_drop_fd(client);
 	close(client->fd);
 	free(client->output);
 	client->fd = -1;
@@ -146,6 +155,14 @@ void control_refuse(struct control_client *client, const char *fmt, ...)
 	control_reply(client, reply);
 }
 
+int control_take_fd(struct control_client *client)
+{
+	const int fd = client->passed_fd;
+
+	client->passed_fd = -1;
+	return fd;
+}
+
 void control_watch(struct control_client *client)
 {
 	client->watching = true;
@@ -163,6 +180,7 @@ static void control_client_line(struct control_client *client, const char *line,
 	}
 	control->request(control->opaque, client, request);
 	json_object_put(request);
+	control_client_drop_fd(client);
 }
 
 static void control_client_lines(struct control_client *client)
@@ -186,10 +204,35 @@ static void control_client_lines(struct control_client *client)
 	}
 }
 
+/* As recv(2), and keeps a descriptor that came along, the last one. There is room for no more than one at a time. */
+static ssize_t control_client_receive(struct control_client *client, void *bytes, size_t room)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} passed;
+	struct iovec iov = { .iov_base = bytes, .iov_len = room };
+	struct msghdr message = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &passed,
+		.msg_controllen = CMSG_LEN(sizeof(int)),
+	};
+	const ssize_t got = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *header = got >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(int))) {
+		control_client_drop_fd(client);
+		memcpy(&client->passed_fd, CMSG_DATA(header), sizeof(int));
+	}
+	return got;
+}
+
 static void control_client_read(struct control_client *client)
 {
-	ssize_t got = recv(client->fd, client->input + client->input_length,
-			   CONTROL_LINE_MAX - client->input_length, MSG_DONTWAIT);
+	ssize_t got = control_client_receive(client, client->input + client->input_length,
+					     CONTROL_LINE_MAX - client->input_length);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -380,6 +423,7 @@ int control_new(control_request_fn *request, void *opaque, struct control **cont
 	for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
 		control->client[i].control = control;
 		control->client[i].fd = -1;
+		control->client[i].passed_fd = -1;
 	}
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

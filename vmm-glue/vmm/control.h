@@ -3,7 +3,8 @@
  * control.h -- the socket on which a running VM answers: JSON objects, one a line, both ways
  *
  * A request names a verb: {"verb":"status"}. Every request gets one line with "ok": true, or false with "error". A client
- * that watches also gets the lines that are published until the watch ends; each of those has an "event".
+ * that watches also gets the lines that are published until the watch ends; each of those has an "event". One descriptor may
+ * come with a request (SCM_RIGHTS, with the first byte of its line).
  *
  * The owner of the name holds a lock on N.lock beside the socket, so a name is taken exactly as long as its process lives,
  * and the socket of one that died is replaced without asking.
@@ -79,6 +80,9 @@ void control_reply(struct control_client *client, struct json_object *reply);
 
 /* control_refuse() -- the reply {"ok":false,"error":...} */
 void control_refuse(struct control_client *client, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* control_take_fd() -- the descriptor that came with the request being answered, the caller's from then on; -1: none did */
+int control_take_fd(struct control_client *client);
 
 /* control_watch() -- @client gets what is published from now on */
 void control_watch(struct control_client *client);

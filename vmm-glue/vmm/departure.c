@@ -3,7 +3,7 @@
  * departure.c -- a VM on its way out of this process
  *
  * With the fabric "loop" the VM moves to a second machine in this process: a receiver of its own listens on a free port of
- * the loopback interface for as long as the migration lasts.
+ * the loopback interface for as long as the migration lasts, with a key that is made for it: nobody else may come there.
  */
 #include "vmm/departure.h"
 #include "vmm/arrival.h"
@@ -99,6 +99,7 @@ static int departure_prepare_landing(struct departure *departure, struct decant_
 	struct arrival_opts opts = {
 		.listen = "127.0.0.1:0",
 		.name = departure->name,
+		.key = departure->opts.key,
 		.host = departure->host.machine,
 		.log = departure->host.log,
 		.wake_fd = -1,
@@ -127,6 +128,8 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.switchover_timeout_ns = from->switchover_timeout_ns;
 	opts.bandwidth_Bps = from->bandwidth_Bps;
 	opts.verify = from->verify;
+	opts.key = from->key != NULL ? from->key->bytes : NULL;
+	opts.key_length = from->key != NULL ? from->key->length : 0;
 	opts.ask_verdict = true;
 	opts.log = departure->host.log;
 	opts.progress = departure_progress;
@@ -139,6 +142,7 @@ int departure_start(const struct departure_opts *opts, const struct departure_ho
 		    struct departure **departure_ptr, struct decant_error *err)
 {
 	struct departure *departure = calloc(1, sizeof(*departure));
+	struct key made = { 0 };
 	int ret = 0;
 
 	if (departure == NULL)
@@ -147,10 +151,16 @@ int departure_start(const struct departure_opts *opts, const struct departure_ho
 	departure->host = *host;
 	departure->slot.machine = machine;
 	snprintf(departure->name, sizeof(departure->name), "%s", machine_config(machine)->name);
-	if (departure_is_loop(departure))
-		ret = departure_prepare_landing(departure, err);
+	if (departure_is_loop(departure)) {
+		departure->opts.key = &made;
+		ret = key_random(&made, err);
+		if (ret == 0)
+			ret = departure_prepare_landing(departure, err);
+	}
 	if (ret == 0)
 		ret = departure_prepare(departure, err);
+	departure->opts.key = NULL;
+	key_wipe(&made);
 	if (ret == 0)
 		ret = departure_spawn(departure, departure_run_thread, err);
 	if (ret < 0) {

@@ -9,6 +9,7 @@
 #define VMM_DEPARTURE_H
 
 #include "vmm/control.h"
+#include "vmm/key_file.h"
 #include "vmm/machine.h"
 
 #include <decant/error.h>
@@ -32,6 +33,7 @@ struct departure_opts {
 	uint64_t switchover_timeout_ns;
 	uint64_t bandwidth_Bps;
 	bool verify;
+	const struct key *key; /* NULL: none; not in JSON; read by departure_start() alone */
 };
 
 /* What the process lends to a migration. */

@@ -19,6 +19,7 @@ vmm_srcs += \
 	vmm-glue/vmm/departure.c \
 	vmm-glue/vmm/departure_json.c \
 	vmm-glue/vmm/json.c \
+	vmm-glue/vmm/key_file.c \
 	vmm-glue/vmm/machine.c \
 	vmm-glue/vmm/machine_boot.c \
 	vmm-glue/vmm/machine_exit.c \

@@ -27,6 +27,7 @@ enum options_key {
 	KEY_LISTEN,
 	KEY_MAX_MEMORY,
 	KEY_INSECURE,
+	KEY_KEY_FILE,
 	KEY_FORCE,
 	KEY_CONFINE,
 };
@@ -282,6 +283,9 @@ static int options_receive_take(void *opaque, int key, const char *value, struct
 	case KEY_INSECURE:
 		options->insecure = true;
 		return 0;
+	case KEY_KEY_FILE:
+		options->key_file = value;
+		return 0;
 	case KEY_JSON:
 		options->json = true;
 		return 0;
@@ -303,7 +307,7 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 		{ "confine", required_argument, NULL, KEY_CONFINE },
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "verbose", no_argument, NULL, KEY_VERBOSE },
-		{ "key-file", required_argument, NULL, OPTIONS_LATER },
+		{ "key-file", required_argument, NULL, KEY_KEY_FILE },
 		{ 0 },
 	};
 	int words, ret;
@@ -314,6 +318,10 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 		return ret;
 	if (options->listen == NULL)
 		return decant_error_set(err, -EINVAL, "--listen HOST:PORT is missing; port 0 takes a free one");
+	if (options->insecure && options->key_file != NULL)
+		return decant_error_set(
+			err, -EINVAL,
+			"--insecure is for want of a key, and there is a --key-file; give one of them");
 	if (options->json && options->serial == OPTIONS_SERIAL_STDIO)
 		return decant_error_set(err, -EINVAL,
 					"--json and --serial stdio both want the standard output; "

@@ -42,6 +42,7 @@ struct options_receive {
 	const char *serial_file;
 	enum confine_mode confine;
 	bool insecure;
+	const char *key_file; /* NULL: none */
 	bool json;
 	bool verbose;
 };
@@ -49,7 +50,8 @@ struct options_receive {
 struct options_migrate {
 	const char *name;
 	struct departure_opts departure;
-	const char *report; /* file or NULL */
+	const char *report;   /* file or NULL */
+	const char *key_file; /* NULL: none */
 	bool json;
 };
 

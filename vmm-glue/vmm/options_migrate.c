@@ -24,6 +24,7 @@ enum options_migrate_key {
 	KEY_MODE,
 	KEY_VERIFY,
 	KEY_REPORT,
+	KEY_KEY_FILE,
 	KEY_JSON,
 };
 
@@ -143,6 +144,9 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_REPORT:
 		options->report = value;
 		return 0;
+	case KEY_KEY_FILE:
+		options->key_file = value;
+		return 0;
 	default:
 		options->json = true;
 		return 0;
@@ -159,6 +163,9 @@ static int options_migrate_peer(struct options_migrate *options, const char *pee
 	if (options->departure.rails[0] != '\0' && (loop || strcmp(fabric, "tcp") == 0))
 		return decant_error_set(err, -EINVAL, "--rail: fabric %s has no rails; use auto or rdma", fabric);
 
+	if (loop && options->key_file != NULL)
+		return decant_error_set(err, -EINVAL,
+					"--key-file: --fabric loop stays in the VM's process and needs no key");
 	if (loop && peer != NULL)
 		return decant_error_set(err, -EINVAL,
 					"%s: --fabric loop stays in the VM's process and takes no address", peer);
@@ -193,7 +200,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "tos", required_argument, NULL, OPTIONS_LATER },
 		{ "pkey", required_argument, NULL, OPTIONS_LATER },
-		{ "key-file", required_argument, NULL, OPTIONS_LATER },
+		{ "key-file", required_argument, NULL, KEY_KEY_FILE },
 		{ 0 },
 	};
 	const char *words[2] = { NULL, NULL };

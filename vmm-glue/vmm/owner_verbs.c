@@ -4,14 +4,17 @@
  *
  *   status                       all about it
  *   pause, resume {force}        resume in doubt: asks the destination; the client gets "finished"
- *   migrate {options}            the client gets "progress" events and at last "finished" with the report
+ *   migrate {options}            with "key": true, the key's file comes along as a descriptor; the client gets "progress" events and at last "finished" with the report
  *   cancel                       the client gets "finished" too
  *   stop
  */
 #include "vmm/owner_internal.h"
 
 #include "vmm/json.h"
+#include "vmm/key_file.h"
 #include "vmm/report.h"
+
+#include "util/cleanup.h"
 
 #include <errno.h>
 #include <string.h>
@@ -130,6 +133,21 @@ static void owner_resume(struct owner *owner, struct control_client *client, str
 		control_reply(client, owner_ok());
 }
 
+/* 1: there is a key; 0: there is none */
+static int owner_take_key(struct control_client *client, struct json_object *request, struct key *key,
+			  struct decant_error *err)
+{
+	DECANT_AUTO_CLOSE const int fd = control_take_fd(client);
+	int ret;
+
+	if (!json_get_bool(request, "key", false))
+		return 0;
+	if (fd < 0)
+		return decant_error_set(err, -EINVAL, "\"key\" is said, and no descriptor of a file came along");
+	ret = key_file_read(fd, "(passed on)", key, err);
+	return ret < 0 ? ret : 1;
+}
+
 static void owner_migrate(struct owner *owner, struct control_client *client, struct json_object *request)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
@@ -140,11 +158,19 @@ static void owner_migrate(struct owner *owner, struct control_client *client, st
 		.wake_fd = owner->wake_fd,
 	};
 	struct departure_opts opts;
+	struct key key;
+	int ret;
 
 	if (!owner_is_free(owner, client))
 		return;
-	if (departure_from_json(request, &opts, &err) < 0 ||
-	    departure_start(&opts, &host, owner->machine, &owner->departure, &err) < 0) {
+	ret = departure_from_json(request, &opts, &err);
+	if (ret == 0)
+		ret = owner_take_key(client, request, &key, &err);
+	opts.key = ret > 0 ? &key : NULL;
+	if (ret >= 0)
+		ret = departure_start(&opts, &host, owner->machine, &owner->departure, &err);
+	key_wipe(&key);
+	if (ret < 0) {
 		control_refuse(client, "%s", err.msg);
 		return;
 	}

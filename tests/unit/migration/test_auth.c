@@ -75,21 +75,21 @@ static void test_auth__takes_a_key_of_its_limits_and_no_other(void **state)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct auth_key *key = NULL;
-	uint8_t bytes[AUTH_KEY_MAX + 1];
+	uint8_t bytes[DECANT_KEY_MAX + 1];
 	uint8_t mac[WIRE_MAC_SIZE];
 	struct auth auth = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)i;
-	assert_int_equal(auth_key_new(bytes, AUTH_KEY_MIN - 1, &key, &err), -EINVAL);
+	assert_int_equal(auth_key_new(bytes, DECANT_KEY_MIN - 1, &key, &err), -EINVAL);
 	assert_int_equal(auth_key_new(bytes, 0, &key, &err), -EINVAL);
-	assert_int_equal(auth_key_new(bytes, AUTH_KEY_MAX + 1, &key, &err), -EINVAL);
+	assert_int_equal(auth_key_new(bytes, DECANT_KEY_MAX + 1, &key, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "4097 bytes"));
 	assert_null(key);
-	assert_int_equal(auth_key_new(bytes, AUTH_KEY_MIN, &key, &err), 0);
+	assert_int_equal(auth_key_new(bytes, DECANT_KEY_MIN, &key, &err), 0);
 	auth_key_free(key);
-	assert_int_equal(auth_key_new(bytes, AUTH_KEY_MAX, &key, &err), 0);
+	assert_int_equal(auth_key_new(bytes, DECANT_KEY_MAX, &key, &err), 0);
 	auth.key = key;
 	assert_int_equal(auth_prove(&auth, AUTH_SOURCE, mac, NULL), 0);
 	expect_hex(mac, sizeof(mac), "e3f3a5c28a7738d26afcc3aa5fc89d4ae5bee9a01ef7ae4e552d7f8cdd42825a");

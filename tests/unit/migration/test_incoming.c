@@ -52,7 +52,7 @@ static int queue_all(void *opaque, const struct peer_message *message, struct de
 
 static const struct peer_events source_events = { .intercept = queue_all };
 
-static void open_ends(struct ends *ends, uint64_t features)
+static void open_ends_with(struct ends *ends, uint64_t features, const struct auth_key *key)
 {
 	struct peer_opts peer_opts = {
 		.sent = 1,
@@ -72,10 +72,15 @@ static void open_ends(struct ends *ends, uint64_t features)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
 	host_welcome(&opts.welcome, 1ull << 30, 0);
 	opts.welcome.features &= features;
-	opts.handshake = (struct handshake){ .fd = fd[0], .received = 1 };
+	opts.handshake = (struct handshake){ .fd = fd[0], .received = 1, .auth.key = key };
 	peer_opts.fd = fd[1];
 	assert_int_equal(peer_new(&peer_opts, &ends->source, NULL), 0);
 	assert_int_equal(incoming_new(&opts, &ends->incoming, NULL), 0);
+}
+
+static void open_ends(struct ends *ends, uint64_t features)
+{
+	open_ends_with(ends, features, NULL);
 }
 
 static void close_ends(struct ends *ends)
@@ -174,6 +179,52 @@ static void say_pages(struct ends *ends)
 static int next(struct ends *ends, struct peer_message *message, struct decant_error *err)
 {
 	return incoming_next(ends->incoming, clock_deadline_ns(PATIENCE_NS), message, err);
+}
+
+static void expect_opened(struct ends *ends, struct wire_opened *opened)
+{
+	struct peer_message message;
+
+	expect_said(ends, WIRE_OPENED, &message);
+	assert_int_equal(wire_opened_decode(opened, message.payload, message.length, NULL), 0);
+	peer_message_free(&message);
+}
+
+/* Who listens in learns tokens only where there is no key. */
+static void test_incoming_next__opened_tells_no_tokens_of_a_key(void **state)
+{
+	static const uint8_t zeros[WIRE_TOKEN_SIZE];
+	struct auth_key *keys[2] = { NULL, NULL };
+
+	(void)state;
+	assert_int_equal(auth_key_new("0123456789abcdef", 16, &keys[1], NULL), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct decant_error err = DECANT_ERROR_INIT;
+		struct peer_message message;
+		struct wire_opened opened;
+		struct ends ends;
+
+		open_ends_with(&ends, host_features(), keys[i]);
+		expect_said_only(&ends, WIRE_WELCOME);
+		if (keys[i] != NULL)
+			expect_said_only(&ends, WIRE_PROVED);
+		say_regions_and_shape(&ends);
+		assert_int_equal(incoming_prepare(ends.incoming, &err), 0);
+		expect_said_only(&ends, WIRE_PREPARED);
+		say_open(&ends, 1, "tcp");
+		assert_int_equal(peer_send(ends.source, WIRE_BYE, NULL, 0, NULL, 0, NULL), 0);
+		assert_int_equal(next(&ends, &message, &err), 0);
+		peer_message_free(&message);
+		expect_opened(&ends, &opened);
+		assert_int_equal(opened.token_count, keys[i] != NULL ? 0 : 1);
+		if (keys[i] == NULL) {
+			assert_memory_not_equal(opened.tokens[0], zeros, sizeof(zeros));
+			assert_memory_not_equal(opened.answers[0], zeros, sizeof(zeros));
+			assert_memory_not_equal(opened.tokens[0], opened.answers[0], sizeof(zeros));
+		}
+		close_ends(&ends);
+	}
+	auth_key_free(keys[1]);
 }
 
 static void test_incoming_next__pages_land_before_the_memory_is_taken(void **state)
@@ -382,6 +433,7 @@ static void test_incoming_release__closes_what_was_fenced(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_incoming_next__opened_tells_no_tokens_of_a_key),
 		cmocka_unit_test(test_incoming_next__pages_land_before_the_memory_is_taken),
 		cmocka_unit_test(test_incoming_next__nothing_lands_once_the_memory_is_taken),
 		cmocka_unit_test(test_incoming_next__a_second_open_is_refused),
