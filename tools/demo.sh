@@ -117,9 +117,21 @@ rm -f "$report" "$out"/*.log
 hosts=$(mktemp -d /tmp/decant-demo.XXXXXX) || exit 1
 mkdir -m 700 "$hosts/source" "$hosts/dest"
 
-there=(env XDG_RUNTIME_DIR="$hosts/dest") listen=(127.0.0.1:0)
+# What both hosts must have, and nobody else: whoever reaches the port can do nothing with it then.
+share_key() { # file
+	DECANT_DEMO_KEY=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+	export DECANT_DEMO_KEY
+	# expanded at each host
+	# shellcheck disable=SC2016
+	local save='umask 077 && echo "$DECANT_DEMO_KEY" >"$0"'
+	sh -c "$save" "$1" && on-host2 sh -c "$save" "$1" || fail 'the key cannot be given to both hosts'
+}
+
+there=(env XDG_RUNTIME_DIR="$hosts/dest") listen=(127.0.0.1:0) key=()
 if [ "${DECANT_DEMO_INSIDE:-}" = hosts ]; then
-	there=(on-host2) listen=(10.9.0.2:0 --insecure)
+	key=(--key-file /run/decant-demo.key)
+	share_key "${key[1]}"
+	there=(on-host2) listen=(10.9.0.2:0 "${key[@]}")
 fi
 
 say "the stress guest: $memory of memory, $wss of it written as fast as it can, 2 vCPUs"
@@ -133,7 +145,7 @@ if [ "$fabric" != loop ]; then
 	wait_for 30 'decant receive' receiver_listens
 	target=("$address")
 fi
-migrate=(migrate demo "${target[@]}" --fabric "$fabric" --timeout 300s)
+migrate=(migrate demo "${target[@]}" "${key[@]}" --fabric "$fabric" --timeout 300s)
 [ -z "${DECANT_DEMO_INSIDE:-}" ] || migrate+=(--max-downtime 5s)
 say "decant ${migrate[*]}"
 on_source "${migrate[@]}" --report "$report" || fail "the migration failed, see $out"

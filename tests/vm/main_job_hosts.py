@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import main_job  # pylint: disable=wrong-import-position
 
 ON_HOST2 = ("on-host2",)
 JOB = {"memory": "256M", "wss": "4M", "vcpus": 2, "page_size": "4K", "dirty": "log", "max_downtime": "5s", "seconds": 280}
+KEY = "/run/main-job.key"  # on both hosts
 RELEASE_SECONDS = 20  # what was registered is let go of off the pause
 
 
@@ -33,6 +35,13 @@ def resources(prefix=()):
 
 def huge_pages(prefix, count):
     subprocess.run([*prefix, "sh", "-c", f"echo {count} >{main_job.HUGE}"], check=True)
+
+
+def share_key():
+    """The same key on both hosts: their networks are not trusted."""
+    os.environ["DECANT_MAIN_JOB_KEY"] = secrets.token_hex(32)
+    for prefix in ((), ON_HOST2):
+        subprocess.run([*prefix, "sh", "-c", f'umask 077 && echo "$DECANT_MAIN_JOB_KEY" >{KEY}'], check=True)
 
 
 def expect_released(before):
@@ -51,8 +60,8 @@ def run(page_size):
     for prefix in ((), ON_HOST2):
         huge_pages(prefix, pages)
     with tempfile.TemporaryDirectory() as folder:
-        report = main_job.migrate("rdma", job, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.0.2:0", "--insecure"), (),
-                                  lambda: expect_released(before))
+        report = main_job.migrate("rdma", job, os.path.join(folder, "report.json"), ON_HOST2,
+                                  ("10.9.0.2:0", "--key-file", KEY), ("--key-file", KEY), lambda: expect_released(before))
     main_job.check(report, job)
     if report["fabric"] != "rdma" or "reaches" not in report["fabric_reason"]:
         raise main_job.Failure(f"fabric {report['fabric']}: {report['fabric_reason']}")
@@ -78,8 +87,9 @@ def run_cut():
     cutter.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            report = main_job.migrate("rdma", JOB, os.path.join(folder, "report.json"), ON_HOST2, ("10.9.1.2:0", "--insecure"),
-                                      ("--rail", "rxe0=10.9.0.2"), lambda: expect_released(before))
+            report = main_job.migrate("rdma", JOB, os.path.join(folder, "report.json"), ON_HOST2,
+                                      ("10.9.1.2:0", "--key-file", KEY), ("--key-file", KEY, "--rail", "rxe0=10.9.0.2"),
+                                      lambda: expect_released(before))
     finally:
         over.set()
         cutter.join()
@@ -102,6 +112,7 @@ def main():
     cases = [(f"{size} pages", run, (size,)) for size in options.page_size or ["4K", "2M"]] * options.runs
     if options.cut:
         cases = [("the RDMA network cut on the way", run_cut, ())]
+    share_key()
     failed = 0
     print(f"1..{len(cases)}", flush=True)
     for number, (name, case, arguments) in enumerate(cases, 1):

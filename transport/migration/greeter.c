@@ -116,7 +116,7 @@ static int greet(struct greeting *greeting, struct decant_error *err)
 	handshake->deadline_ns = clock_deadline_ns(greeter->opts.hello_timeout_ns);
 	rc = handshake_hear(handshake, &hello, err);
 	if (rc == 0 && !get_known(greeting))
-		rc = decant_error_set(err, -ECANCELED, "too many at once");
+		rc = decant_error_set(err, -ECONNABORTED, "too many at once");
 	if (rc == 0 && hello.purpose == WIRE_PURPOSE_QUERY)
 		return answer_query(greeting, &hello, err);
 	if (rc == 0)
@@ -153,8 +153,10 @@ static void *greeting_main(void *argument)
 	struct decant_error err = DECANT_ERROR_INIT;
 	const int rc = greet(greeting, &err);
 
-	if (rc < 0 && rc != -ECANCELED && !was_shown_out(greeting))
-		complain(greeting->greeter, &greeting->peer, rc, err.msg);
+	if (was_shown_out(greeting))
+		decant_error_set(&err, -EAGAIN, "too many at once, and it is the oldest");
+	if (err.code != 0 && rc != -ECANCELED)
+		complain(greeting->greeter, &greeting->peer, err.code, err.msg);
 	greeting_end(greeting, rc != 1);
 	return NULL;
 }
@@ -191,7 +193,6 @@ static void show_one_out(struct greeter *greeter)
 		return;
 	worst->shown_out = true;
 	shutdown(worst->handshake.fd, SHUT_RDWR);
-	complain(greeter, &worst->peer, -EAGAIN, "too many at once, and it is the oldest");
 }
 
 /* A place in the list, which is the greeting's from then on; -EAGAIN: there is none, even after a while. */

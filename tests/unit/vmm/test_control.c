@@ -5,12 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -33,6 +35,20 @@ struct server {
 
 static char runtime[] = "/tmp/decant-control.XXXXXX";
 
+/* What is in the file that came with the request. */
+static void read_passed(struct control_client *client, struct json_object *reply)
+{
+	const int fd = control_take_fd(client);
+	char text[64] = "";
+
+	if (fd >= 0 && pread(fd, text, sizeof(text) - 1, 0) > 0)
+		json_add_text(reply, "read", text);
+	if (fd >= 0)
+		close(fd);
+	/* it is the caller's once */
+	json_add_bool(reply, "again", control_take_fd(client) >= 0);
+}
+
 static void answer(void *opaque, struct control_client *client, struct json_object *request)
 {
 	struct server *server = opaque;
@@ -44,6 +60,8 @@ static void answer(void *opaque, struct control_client *client, struct json_obje
 		return;
 	}
 	reply = json_object_new_object();
+	if (strcmp(verb, "read") == 0)
+		read_passed(client, reply);
 	json_add_bool(reply, "ok", true);
 	json_add_text(reply, "said", json_get_text(request, "say", ""));
 	control_reply(client, reply);
@@ -157,6 +175,62 @@ static size_t raw_exchange(const char *bytes, size_t length, char *back, size_t 
 static void test_request__answered(void **state)
 {
 	(void)state;
+	assert_serves();
+}
+
+static int make_file(const char *text)
+{
+	const int fd = memfd_create("passed", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	return fd;
+}
+
+static unsigned count_descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder) != NULL)
+		count++;
+	closedir(folder);
+	return count;
+}
+
+static void expect_read(struct client *client, const char *verb, int fd, const char *expected)
+{
+	struct json_object *reply = NULL;
+
+	assert_int_equal(client_call_fd(client, make_request(verb, ""), fd, &reply, NULL), 0);
+	assert_string_equal(json_get_text(reply, "read", "nothing"), expected);
+	assert_false(json_get_bool(reply, "again", false));
+	json_object_put(reply);
+}
+
+static void test_request__with_a_descriptor(void **state)
+{
+	struct client *client;
+	unsigned before;
+	int fd[2];
+
+	(void)state;
+	fd[0] = make_file("one");
+	fd[1] = make_file("two");
+	assert_int_equal(client_open("vm", &client, NULL), 0);
+	expect_read(client, "read", -1, "nothing");
+	before = count_descriptors();
+	for (unsigned i = 0; i < 20; i++) {
+		expect_read(client, "read", fd[i % 2], i % 2 == 0 ? "one" : "two");
+		/* one that nobody takes is closed, and does not stay for the next request */
+		expect_read(client, "echo", fd[0], "nothing");
+		expect_read(client, "read", -1, "nothing");
+	}
+	assert_int_equal(count_descriptors(), before);
+	client_close(client);
+	close(fd[0]);
+	close(fd[1]);
 	assert_serves();
 }
 
@@ -371,6 +445,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_request__answered, start, stop),
+		cmocka_unit_test_setup_teardown(test_request__with_a_descriptor, start, stop),
 		cmocka_unit_test_setup_teardown(test_request__refused_with_the_reason, start, stop),
 		cmocka_unit_test_setup_teardown(test_request__many_in_one_write, start, stop),
 		cmocka_unit_test_setup_teardown(test_request__in_single_bytes, start, stop),

@@ -109,6 +109,31 @@ static void test_options_receive__all(void **state)
 	assert_int_equal(options.confine, CONFINE_OFF);
 }
 
+static void test_options__key_file(void **state)
+{
+	struct options_receive receive;
+	struct options_migrate migrate;
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct words words;
+	(void)state;
+
+	words_split(&words, "receive --listen 0.0.0.0:1 --key-file /k");
+	assert_int_equal(options_receive(words.argc, words.argv, &receive, NULL), 0);
+	assert_string_equal(receive.key_file, "/k");
+	assert_false(receive.insecure);
+	words_split(&words, "receive --listen 0.0.0.0:1 --key-file /k --insecure");
+	assert_int_equal(options_receive(words.argc, words.argv, &receive, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "--insecure"));
+
+	words_split(&words, "migrate demo host:7000 --key-file /k");
+	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, NULL), 0);
+	assert_string_equal(migrate.key_file, "/k");
+	assert_null(migrate.departure.key);
+	words_split(&words, "migrate demo --fabric loop --key-file /k");
+	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "--key-file"));
+}
+
 static void test_options_migrate__defaults(void **state)
 {
 	struct options_migrate options;
@@ -297,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_options_run__all),
 		cmocka_unit_test(test_options_run__json_has_no_serial_on_stdout),
 		cmocka_unit_test(test_options_receive__all),
+		cmocka_unit_test(test_options__key_file),
 		cmocka_unit_test(test_options_migrate__defaults),
 		cmocka_unit_test(test_options_migrate__options_and_words_in_any_order),
 		cmocka_unit_test(test_options_migrate__rails),
