@@ -15,7 +15,8 @@
  *
  * Setting: KVM_SET_CLOCK with KVM_CLOCK_REALTIME and the realtime of the very instant, so that KVM adds the time
  * that its own call took. The source's realtime is not used: the hand-over's offset has a known error, two
- * hosts' wall clocks have not.
+ * hosts' wall clocks have not. If somebody steps the wall clock in that very moment KVM adds the step, too; it shows in
+ * how far the wall clock has gone beside CLOCK_MONOTONIC, and then it is set once more.
  *
  * A KVM may run guests on the host's bare TSC and ignore the offset that it lets one set. Then the guest's TSC
  * is right only by luck; it is refused if it would run backwards, and said if it jumps ahead.
@@ -38,6 +39,7 @@
 #define RECORD_VERSION 1u
 #define CLOCK_TRIES 16
 #define TSC_JUMP_NS (1 * NSEC_PER_MSEC) /* a difference that is worth a word */
+#define STEP_NS (1 * NSEC_PER_MSEC)     /* two clocks of one host do not part so far by themselves */
 
 /* The record as it travels. Each vCPU's TSC is a record of its own. */
 struct clock_record {
@@ -360,20 +362,36 @@ static int tsc_start(struct decant_kvm *kvm, const struct clock_tie *tie, uint64
 	return 0;
 }
 
-static int kvmclock_start(struct decant_kvm *kvm, int64_t clock_offset_ns, struct decant_error *err)
+/* 0: set; 1: set, and it is wrong by as much as the wall clock was stepped meanwhile */
+static int kvmclock_set(const struct decant_kvm *kvm, uint64_t start_ns, bool realtime)
 {
 	struct kvm_clock_data data = { 0 };
-	uint64_t start_ns = kvm->clock.monotonic_ns + (uint64_t)clock_offset_ns;
 	uint64_t now_ns;
+	int64_t stepped;
 	int r;
 
 	/* realtime first: KVM adds what passes from there to its own reading, this thread's delay included */
 	data.realtime = clock_realtime_ns();
 	now_ns = clock_now_ns();
-	if (kvm->clock_realtime)
+	if (realtime)
 		data.flags = KVM_CLOCK_REALTIME;
 	data.clock = kvm->clock.kvmclock_ns + (now_ns > start_ns ? now_ns - start_ns : 0);
 	r = kvm_ioctl(kvm->vm_fd, KVM_SET_CLOCK, &data);
+	if (r < 0)
+		return r;
+	stepped = (int64_t)(clock_realtime_ns() - data.realtime - (clock_now_ns() - now_ns));
+	return realtime && (stepped > (int64_t)STEP_NS || stepped < -(int64_t)STEP_NS);
+}
+
+static int kvmclock_start(struct decant_kvm *kvm, int64_t clock_offset_ns, struct decant_error *err)
+{
+	const uint64_t start_ns = kvm->clock.monotonic_ns + (uint64_t)clock_offset_ns;
+	int r = 1;
+
+	for (int i = 0; r > 0 && i < CLOCK_TRIES; i++)
+		r = kvmclock_set(kvm, start_ns, kvm->clock_realtime);
+	if (r > 0)
+		r = kvmclock_set(kvm, start_ns, false);
 	return r < 0 ? decant_error_set(err, r, "KVM_SET_CLOCK: %s", strerror(-r)) : 0;
 }
 

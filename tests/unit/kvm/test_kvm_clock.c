@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -28,6 +30,18 @@ struct vms {
 	struct tiny_vm *to;
 	struct decant_state_writer *state;
 };
+
+/* The time of day as it was, once, before somebody set it: seconds that are missing from the next reading alone. */
+static _Atomic int64_t behind_s;
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+	const int ret = (int)syscall(SYS_clock_gettime, id, now);
+
+	if (ret == 0 && id == CLOCK_REALTIME)
+		now->tv_sec -= atomic_exchange(&behind_s, 0);
+	return ret;
+}
 
 static const struct tiny_vm_opts two_vcpus = { .vcpus = 2, .memory = MEMORY };
 
@@ -153,6 +167,34 @@ static void test_clock_start__kvmclock_advances_by_the_pause(void **state)
 	assert_pause(after - before, started - stopped, again - ran);
 	guest_tsc(vms->to, 0);
 	assert_true(kvmclock(vms->to) > after);
+}
+
+/* The step comes between the reading of the time of day and the call that hands it to KVM. */
+static void start_over_a_step(struct vms *vms, int64_t step_s)
+{
+	uint64_t before, after, stopped, started, ran, again;
+
+	ran = clock_now_ns();
+	before = kvmclock(vms->from);
+	stopped = clock_now_ns();
+	assert_int_equal(decant_kvm_clock_stop(vms->from->kvm, NULL), 0);
+	save(vms);
+	assert_int_equal(load(vms, NULL), 0);
+	started = clock_now_ns();
+	atomic_store(&behind_s, step_s);
+	assert_int_equal(decant_kvm_clock_start(vms->to->kvm, NULL, NULL), 0);
+	assert_int_equal(atomic_load(&behind_s), 0);
+	after = kvmclock(vms->to);
+	again = clock_now_ns();
+
+	assert_pause(after - before, started - stopped, again - ran);
+}
+
+static void test_clock_start__kvmclock_knows_nothing_of_the_time_of_day(void **state)
+{
+	start_over_a_step(*state, 3600);
+	start_over_a_step(*state, -3600);
+	start_over_a_step(*state, 30 * 24 * 3600);
 }
 
 static void test_clock_start__kvmclock_of_another_host(void **state)
@@ -327,6 +369,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		clock_test(test_clock_start__tsc_advances_by_the_pause),
 		clock_test(test_clock_start__kvmclock_advances_by_the_pause),
+		clock_test(test_clock_start__kvmclock_knows_nothing_of_the_time_of_day),
 		clock_test(test_clock_start__kvmclock_of_another_host),
 		clock_test(test_clock_start__a_clock_offset_that_is_too_large_stops_no_clock),
 		clock_test(test_clock_start__vcpus_keep_their_difference),
