@@ -34,6 +34,16 @@ scenarios_rails_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
 scenarios_rails_args := rdma rails
 scenarios_rails_timeout := 600
 
+integration_tests += clock_steps
+clock_steps_srcs := \
+	tests/integration/breaker.c \
+	tests/integration/breaker_tcp.c \
+	tests/integration/clock_steps.c \
+	tests/integration/rig.c \
+	tests/support/proxy.c \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c
+
 # Everything over RDMA itself. A machine without a rail skips it; tests/vm/run --rdma has one.
 rdma_tests += scenarios_rdma
 scenarios_rdma_srcs := $(scenarios_srcs) tests/integration/breaker_rdma.c
