@@ -3,8 +3,12 @@
 #include "integration/scenarios.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "util/clock.h"
 
 /* Only a lower bound for the time: a busy machine may be as slow as it likes. */
 void scenario_bandwidth(struct rig *rig)
@@ -164,6 +168,93 @@ void scenario_cancel_after_the_end(struct rig *rig)
 	decant_migration_cancel(rig->migration);
 
 	rig_expect_moved(rig);
+}
+
+/* ---- in the same instant as GO ---- */
+
+/* The destination is about to be READY; from there on it is a few messages to GO, and some microseconds more to the start. */
+struct race {
+	struct rig *rig;
+	uint64_t delay_ns;
+	_Atomic uint64_t loaded_ns, started_ns; /* 0: not yet */
+};
+
+static void note_times(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	struct race *race = opaque;
+
+	(void)vmm;
+	if (event == SYNTHETIC_LOAD && nth == 2)
+		atomic_store(&race->loaded_ns, clock_now_ns());
+	if (event == SYNTHETIC_START)
+		atomic_store(&race->started_ns, clock_now_ns());
+}
+
+/* A sleep is too coarse for where it is to hit. */
+static void *cancel_later(void *opaque)
+{
+	struct race *race = opaque;
+
+	while (atomic_load(&race->loaded_ns) == 0)
+		usleep(10);
+	while (clock_now_ns() < atomic_load(&race->loaded_ns) + race->delay_ns)
+		;
+	decant_migration_cancel(race->rig->migration);
+	return NULL;
+}
+
+static void boot_small(struct rig *rig, const char *fabric)
+{
+	rig_init(rig, fabric);
+	rig->config.region[0].length = 2 * MIB;
+	rig->config.wss_first = 0;
+	rig->config.wss_pages = 16;
+	rig->opts.max_downtime_ns = 60000 * MS;
+	rig_boot_bare(rig);
+}
+
+/* From the load to the start, with nobody in its way: 0 where it was cancelled. */
+static uint64_t race_once(const char *fabric, uint64_t delay_ns)
+{
+	struct race race = { .delay_ns = delay_ns };
+	struct rig rig;
+	pthread_t thread;
+
+	boot_small(&rig, fabric);
+	race.rig = &rig;
+	synthetic_set_hook(rig.destination, note_times, &race);
+	rig_listen(&rig);
+	rig_migrate_begin(&rig);
+	assert_int_equal(pthread_create(&thread, NULL, cancel_later, &race), 0);
+	rig_migrate_end(&rig);
+	pthread_join(thread, NULL);
+	if (rig.ret == 0) {
+		rig_expect_moved(&rig);
+		assert_int_equal(synthetic_count(rig.source, SYNTHETIC_RESUME), 0);
+	} else {
+		rig_expect_stayed(&rig, -ECANCELED);
+		assert_int_equal(synthetic_count(rig.destination, SYNTHETIC_START), 0);
+	}
+	rig_destroy(&rig);
+	return rig.ret == 0 ? atomic_load(&race.started_ns) - atomic_load(&race.loaded_ns) : 0;
+}
+
+/* Each time it is the one or the other, whole. */
+void scenario_cancel_around_go(struct rig *rig)
+{
+	const unsigned int rounds = SCALE(60u, 12u);
+	unsigned int seed = (unsigned int)clock_now_ns(), moved = 0;
+	uint64_t window_ns = MS;
+
+	for (unsigned int i = 0; i < rounds; i++) {
+		const uint64_t took = race_once(rig->fabric, window_ns * (rand_r(&seed) % 1024) / 1024);
+
+		moved += took > 0;
+		/* GO is somewhere before the start; a busy machine may be off as far as it likes */
+		if (took > 0)
+			window_ns = took + took / 4;
+	}
+	print_message("# cancelled around GO: %u moved, %u stayed\n", moved, rounds - moved);
 }
 
 /* Each operation of the source fails once; the guest runs on, and the next attempt works. */

@@ -45,6 +45,7 @@
 	X(cancel_in_pause)       \
 	X(cancel_while_loading)  \
 	X(cancel_after_the_end)  \
+	X(cancel_around_go)      \
 	X(source_faults)
 
 #define SCENARIOS_REFUSE(X)            \
