@@ -110,7 +110,7 @@ void auth_key_free(struct auth_key *key)
 void auth_add(struct auth *auth, const void *bytes, size_t length)
 {
 	auth->full = auth->full || length > sizeof(auth->transcript) - auth->length;
-	if (auth->full)
+	if (auth->full || length == 0)
 		return;
 	memcpy(auth->transcript + auth->length, bytes, length);
 	auth->length += length;
