@@ -46,6 +46,7 @@ struct decant_handover {
  * Destination:
  * @create:      build a VM of that shape, its memory added to @memory with as many regions as @regions, in that order, of
  *               the same names, lengths and page sizes, all zeros. An error refuses the migration and leaves nothing behind.
+ *               So does a record of @shape that it has not read.
  * @state_load:  load everything and check it; must not start anything, and must be repeatable on the same VM. Right after
  *               create, state_save and state_load are called once on the fresh VM, to learn what they cost.
  * @start:       let the vCPUs run; clocks advance by the pause. Nothing may fail that state_load could have found.
@@ -185,7 +186,7 @@ struct decant_receiver_opts {
 	const char *listen;  /* "host:port"; port 0 takes a free one */
 	const char *name;    /* take only a VM of this name; NULL: any */
 	uint64_t max_memory; /* bytes of guest memory taken at most; 0: what the host has available */
-	uint64_t lease_ns;   /* how long READY holds without GO */
+	uint64_t lease_ns;   /* how long READY holds without GO; 100 ms to 10 minutes */
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads; /* that touch memory ahead of the data; 0: one per two CPUs */
 	struct decant_log log;

@@ -3,12 +3,16 @@ script_tests += \
 	tests/cli/cli_good.py \
 	tests/cli/cli_bad.py \
 	tests/cli/cli_doubt.py \
+	tests/cli/hostile_source.py \
+	tests/cli/hostile_destination.py \
 	tests/cli/cli_key.py \
 	tests/cli/fire.py \
 	tests/cli/fire_random.py
 cli_good_timeout := 300
 cli_bad_timeout := 300
 cli_doubt_timeout := 300
+hostile_source_timeout := 300
+hostile_destination_timeout := 300
 cli_key_timeout := 300
 fire_timeout := 600
 fire_random_timeout := 600

@@ -227,6 +227,12 @@ def skip_without_root():
         sys.exit(77)
 
 
+def sanitized():
+    """Whether DECANT is built with a sanitizer, whose own memory says nothing of decant's."""
+    with open(DECANT, "rb") as program:
+        return re.search(rb"__[at]san_init", program.read()) is not None
+
+
 def describe(problem):
     return str(problem) if isinstance(problem, Failure) else "".join(traceback.format_exception(problem))
 

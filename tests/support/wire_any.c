@@ -225,7 +225,7 @@ static void sample_welcome(enum wire_sample sample, struct wire_welcome *welcome
 	for (uint32_t i = 0; i < welcome->rails; i++)
 		sample_rail(sample, &welcome->rail[i]);
 	welcome->pid = pick32(sample);
-	welcome->lease_ms = pick32(sample);
+	welcome->lease_ms = (uint32_t)pick(sample, 0, 5000, WIRE_LEASE_MS_MAX);
 	welcome->max_memory = pick64(sample);
 	pick_bytes(sample, welcome->boot_id, sizeof(welcome->boot_id));
 }
@@ -363,9 +363,10 @@ static void sample_plain(uint16_t type, enum wire_sample sample, union wire_any 
 							    .page = any % WIRE_PAGE_END };
 		break;
 	case WIRE_READY:
-		message->ready = (struct wire_ready){ .lease_ms = pick32(sample) | 1,
-						      .load_ns = any,
-						      .allocated = any / 2 };
+		message->ready =
+			(struct wire_ready){ .lease_ms = (uint32_t)pick(sample, 1, 5001, WIRE_LEASE_MS_MAX),
+					     .load_ns = any,
+					     .allocated = any / 2 };
 		break;
 	case WIRE_RUNNING:
 		message->running = (struct wire_running){ .entered_ns = any, .cpu_ns = any / 2 };

@@ -2,6 +2,7 @@
 /* incoming_session.c -- the destination's messages: making the VM, opening and fencing epochs, pages inline */
 #include "migration/incoming_private.h"
 
+#include "migration/damage.h"
 #include "migration/host.h"
 #include "util/bitmap.h"
 #include "util/cleanup.h"
@@ -50,6 +51,24 @@ static int check_region(const struct wire_region *region, struct decant_error *e
 	return 0;
 }
 
+/* By its name and its addresses; the decoder has bounded them, so that the sums cannot overflow. */
+static int check_apart(const struct wire_regions *wire, uint32_t index, struct decant_error *err)
+{
+	const struct wire_region *region = &wire->region[index];
+
+	for (uint32_t i = 0; i < index; i++) {
+		const struct wire_region *other = &wire->region[i];
+
+		if (strcmp(other->name, region->name) == 0)
+			return decant_error_set(err, -EPROTO, "two regions are called %s", region->name);
+		if (region->guest_address < other->guest_address + other->length &&
+		    other->guest_address < region->guest_address + region->length)
+			return decant_error_set(err, -EPROTO, "regions %s and %s overlap", other->name,
+						region->name);
+	}
+	return 0;
+}
+
 static int receive_regions(struct incoming *in, struct decant_region *regions, uint32_t *count,
 			   struct decant_error *err)
 {
@@ -73,6 +92,8 @@ static int receive_regions(struct incoming *in, struct decant_region *regions, u
 		regions[i].guest_address = wire->region[i].guest_address;
 		total += regions[i].length;
 		rc = check_region(&wire->region[i], err);
+		if (rc == 0)
+			rc = check_apart(wire, i, err);
 	}
 	if (rc == 0 && total > in->max_memory)
 		rc = decant_error_set(err, -ENOSPC,
@@ -363,8 +384,10 @@ static int take_pages(struct incoming *in, const struct peer_message *message, s
 	DECANT_AUTO_UNLOCK(&in->sink_lock);
 	if (bitmap_count(in->asked[pages.region], first, last - first + 1) != 0)
 		return decant_error_set(err, -EPROTO, "PAGES into a granule that the fabric writes");
-	memcpy((uint8_t *)in->region[pages.region].address + pages.offset, pages.data, pages.length);
-	return 0;
+	rc = damage_find(&in->region[pages.region], pages.offset, pages.length, true, err);
+	if (rc == 0)
+		memcpy((uint8_t *)in->region[pages.region].address + pages.offset, pages.data, pages.length);
+	return rc;
 }
 
 int incoming_next(struct incoming *in, uint64_t deadline_ns, struct peer_message *message,

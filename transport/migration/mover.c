@@ -15,6 +15,7 @@
  */
 #include "migration/mover_private.h"
 
+#include "migration/damage.h"
 #include "util/bitmap.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -445,7 +446,7 @@ int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offs
 {
 	const struct decant_region *r = decant_memory_region(mover->memory, region);
 	uint8_t head[64];
-	int rc = 0;
+	int rc = 0, damaged;
 
 	while (rc == 0 && length > 0) {
 		const struct wire_pages pages = {
@@ -456,6 +457,10 @@ int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offs
 
 		rc = wire_pages_encode(&pages, head, sizeof(head));
 		assert(rc > 0);
+		/* half a message would be the end of the control connection, which must yet say ABORT */
+		damaged = damage_find(r, offset, pages.length, false, err);
+		if (damaged < 0)
+			return damaged;
 		rc = mover_send(mover, WIRE_PAGES, head, (size_t)rc, (const uint8_t *)r->address + offset,
 				pages.length, err);
 		mover->inline_pages += pages.length / DECANT_PAGE_SIZE;
@@ -552,6 +557,9 @@ int mover_barrier_post(struct decant_mover *mover, struct decant_error *err)
 	if (rc < 0)
 		return rc;
 	mover->round++;
+	pthread_mutex_lock(&mover->lock);
+	mover->asked_round = mover->round;
+	pthread_mutex_unlock(&mover->lock);
 	while ((rc = post_barrier(mover, err)) == MOVER_EPOCH_LOST) {
 		rc = mover_failover(mover, err);
 		if (rc < 0)

@@ -78,6 +78,9 @@ int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size
 int mover_receive(struct decant_mover *mover, uint16_t type, struct peer_message *message,
 		  struct decant_error *err);
 
+/* mover_expect_nothing() -- the peer has not said what it had not been asked for; @when is for the message */
+int mover_expect_nothing(struct decant_mover *mover, const char *when, struct decant_error *err);
+
 /* mover_send_chunks() -- a byte string as SHAPE or STATE messages */
 int mover_send_chunks(struct decant_mover *mover, uint16_t type, const void *bytes, size_t length,
 		      struct decant_error *err);

@@ -11,9 +11,11 @@
  */
 #include "migration/mover_private.h"
 
+#include "migration/damage.h"
 #include "migration/handshake.h"
 #include "migration/host.h"
 #include "util/address.h"
+#include "util/bitmap.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
@@ -62,6 +64,9 @@ static int take_barrier_ack(struct decant_mover *mover, const struct peer_messag
 
 	if (rc < 0)
 		return rc;
+	if (ack.epoch > mover->epoch || ack.round > mover->asked_round)
+		return decant_error_set(err, -EPROTO, "BARRIER_ACK of round %llu in epoch %llu: it was not posted",
+					(unsigned long long)ack.round, (unsigned long long)ack.epoch);
 	mover->acked_epoch = ack.epoch;
 	mover->acked_round = ack.round;
 	return 0;
@@ -74,6 +79,9 @@ static int take_fenced(struct decant_mover *mover, const struct peer_message *me
 
 	if (rc < 0)
 		return rc;
+	if (fence.epoch != mover->asked_fence)
+		return decant_error_set(err, -EPROTO, "FENCED of epoch %llu: nobody has asked for it",
+					(unsigned long long)fence.epoch);
 	mover->fenced_epoch = fence.epoch;
 	return 0;
 }
@@ -233,6 +241,27 @@ int mover_receive(struct decant_mover *mover, uint16_t type, struct peer_message
 	rc = decant_error_set(err, -EPROTO, "the peer sent %s where %s was due", wire_strtype(message->type),
 			      wire_strtype(type));
 	peer_message_free(message);
+	return rc;
+}
+
+int mover_expect_nothing(struct decant_mover *mover, const char *when, struct decant_error *err)
+{
+	struct peer_message message;
+	int rc = mover_check(mover, err);
+
+	while (rc == 0) {
+		rc = peer_receive(mover->peer, 0, &message, err);
+		if (rc == -ETIMEDOUT && mover_check(mover, NULL) == 0) {
+			decant_error_clear(err);
+			return 0;
+		}
+		if (rc < 0)
+			return rc;
+		if (message.type != WIRE_LOST)
+			rc = decant_error_set(err, -EPROTO, "the peer sent %s %s", wire_strtype(message.type),
+					      when);
+		peer_message_free(&message);
+	}
 	return rc;
 }
 
@@ -592,6 +621,9 @@ static int fence(struct decant_mover *mover, struct decant_error *err)
 	uint8_t head[16];
 	int rc = wire_fence_encode(&message, head, sizeof(head));
 
+	pthread_mutex_lock(&mover->lock);
+	mover->asked_fence = mover->epoch;
+	pthread_mutex_unlock(&mover->lock);
 	rc = mover_send(mover, WIRE_FENCE, head, (size_t)rc, NULL, 0, err);
 	while (rc == 0) {
 		pthread_mutex_lock(&mover->lock);
@@ -623,6 +655,24 @@ static struct decant_error why_lost(struct decant_mover *mover, const struct dec
 	return why;
 }
 
+/* Is it guest memory that cannot be sent, over whatever fabric? Then the error, which says where. */
+static int find_damage(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(mover->memory); i++) {
+		const struct decant_region *region = decant_memory_region(mover->memory, i);
+		const struct granules *granules = &mover->granules[i];
+		uint64_t first = 0, pages;
+
+		while (rc == 0 && (pages = bitmap_next_run(granules->unacked, &first, granules->pages)) > 0) {
+			rc = damage_find(region, first * DECANT_PAGE_SIZE, pages * DECANT_PAGE_SIZE, false, err);
+			first += pages;
+		}
+	}
+	return rc;
+}
+
 /* Has it been seen to work? Both ends have registered memory, or neither was the one to fail at the first attempt. */
 static bool epoch_has_begun(struct decant_mover *mover)
 {
@@ -640,6 +690,9 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 	retire_source(mover);
 	/* a dead peer takes both connections with it: its control connection has the better reason */
 	rc = mover_check(mover, err);
+	if (rc < 0)
+		return rc;
+	rc = damage_is(why.code) ? find_damage(mover, err) : 0;
 	if (rc < 0)
 		return rc;
 	if (++mover->failovers > FAILOVERS_MAX)

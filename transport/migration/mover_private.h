@@ -77,6 +77,8 @@ struct decant_mover {
 	struct granules granules[DECANT_REGIONS_MAX];
 	uint64_t acked_epoch, acked_round;
 	uint64_t fenced_epoch;
+	uint64_t asked_round;             /* the last barrier's: BARRIER_ACK says none later */
+	uint64_t asked_fence;             /* the last epoch that FENCE was said of: FENCED says no other */
 	bool opening;                     /* OPEN is sent and not answered: LOST may be the answer */
 	bool granted, mapped, map_failed; /* in this epoch: a granule there; one here; one could not be here */
 	struct decant_error lost;         /* why this epoch is, if its fabric does not know; code 0: it is not */

@@ -48,9 +48,8 @@ static int check_opts(const struct decant_receiver_opts *opts, const struct deca
 		return decant_error_set(err, -EINVAL, "no address to listen on: give HOST:PORT");
 	if (opts->lease_ns < 100000000u || opts->peer_timeout_ns < 100000000u)
 		return decant_error_set(err, -EINVAL, "lease and peer timeout must be 100 ms or more");
-	/* READY must not promise less than is kept */
-	if (opts->lease_ns / NSEC_PER_MSEC > UINT32_MAX)
-		return decant_error_set(err, -EINVAL, "lease: at most %u ms", UINT32_MAX);
+	if (opts->lease_ns / NSEC_PER_MSEC > WIRE_LEASE_MS_MAX)
+		return decant_error_set(err, -EINVAL, "lease: at most %u ms", WIRE_LEASE_MS_MAX);
 	if (ops->create == NULL || ops->state_load == NULL || ops->state_save == NULL || ops->start == NULL ||
 	    ops->discard == NULL)
 		return decant_error_set(err, -EINVAL,

@@ -107,22 +107,27 @@ static int await_ready(struct decant_migration *m, struct wire_handover *handove
 	struct peer_message message;
 	struct wire_ready ready;
 	uint8_t head[64];
-	int rc;
+	int length, rc;
 
 	if (!peer_clock(mover_peer(m->mover), &handover->clock_offset_ns, &handover->clock_error_ns))
 		return decant_error_set(err, -EIO, "the clocks of the two hosts could not be matched");
 	handover->left_ns = m->left_ns;
-	rc = wire_handover_encode(handover, head, sizeof(head));
-	rc = mover_send(m->mover, WIRE_HANDOVER, head, (size_t)rc, NULL, 0, err);
+	length = wire_handover_encode(handover, head, sizeof(head));
+	/* an answer from before the question would be taken for the answer */
+	rc = mover_expect_nothing(m->mover, "before HANDOVER", err);
+	if (rc == 0)
+		rc = mover_send(m->mover, WIRE_HANDOVER, head, (size_t)length, NULL, 0, err);
 	if (rc == 0)
 		rc = mover_receive(m->mover, WIRE_READY, &message, err);
 	if (rc < 0)
 		return rc;
 	rc = wire_ready_decode(&ready, message.payload, message.length, err);
 	peer_message_free(&message);
+	if (rc < 0)
+		return rc;
 	m->lease_ms = ready.lease_ms;
 	m->now.dest_allocated = ready.allocated;
-	return rc;
+	return 0;
 }
 
 static void account_pause(struct decant_migration *m, const struct wire_handover *handover,
@@ -214,7 +219,7 @@ int switchover_run(struct decant_migration *m, struct decant_error *err)
 		rc = await_ready(m, &handover, err);
 	/* READY may have lain there since the timer ended: this thread may have been the one that was away */
 	if (rc == 0)
-		rc = mover_check(m->mover, err);
+		rc = mover_expect_nothing(m->mover, "before GO", err);
 	if (rc == 0)
 		rc = migration_step(m, SOURCE_READY, err);
 	if (rc < 0)

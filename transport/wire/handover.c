@@ -40,6 +40,7 @@ static void ready_fields(struct cursor *cursor, struct wire_ready *ready)
 {
 	cursor_u32(cursor, "lease_ms", &ready->lease_ms);
 	cursor_check(cursor, ready->lease_ms >= 1, "lease_ms", "0 is no lease");
+	cursor_check(cursor, ready->lease_ms <= WIRE_LEASE_MS_MAX, "lease_ms", "beyond its limit");
 	cursor_reserved(cursor, 4);
 	cursor_u64(cursor, "load_ns", &ready->load_ns);
 	cursor_u64(cursor, "allocated", &ready->allocated);

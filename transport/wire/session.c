@@ -99,6 +99,7 @@ static void welcome_fields(struct cursor *cursor, struct wire_welcome *welcome)
 	cursor_u64(cursor, "features", &welcome->features);
 	cursor_bytes(cursor, "boot_id", welcome->boot_id, sizeof(welcome->boot_id));
 	cursor_u32(cursor, "lease_ms", &welcome->lease_ms);
+	cursor_check(cursor, welcome->lease_ms <= WIRE_LEASE_MS_MAX, "lease_ms", "beyond its limit");
 	cursor_u32(cursor, "rails", &welcome->rails);
 	cursor_check(cursor, welcome->rails <= WIRE_RAILS_MAX, "rails", "beyond their limit");
 	cursor_u64(cursor, "max_memory", &welcome->max_memory);

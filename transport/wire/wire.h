@@ -35,6 +35,7 @@
 #define WIRE_RANGES_MAX 4096                        /* ranges in REGISTER */
 #define WIRE_KEYS_MAX 65536                         /* keys in GRANT */
 #define WIRE_HASHES_MAX 65536                       /* hashes in HASHES */
+#define WIRE_LEASE_MS_MAX 600000u                   /* in WELCOME and READY: a source in doubt waits for it */
 #define WIRE_RAILS_MAX 8                            /* rails in WELCOME */
 #define WIRE_PAIRS_MAX 2                            /* rails in OPEN */
 #define WIRE_DEVICE_MAX 32                          /* with terminator */

@@ -144,15 +144,22 @@ static int shape_compare_msrs(const struct decant_kvm *kvm, struct decant_state_
 	struct decant_state_record found;
 	int r = shape_get(shape, MSRS_RECORD, 0, sizeof(uint32_t), true, &found, err);
 	const uint32_t *msrs = found.data;
+	size_t unknown = 0;
+	uint32_t first = 0;
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < found.length / sizeof(*msrs); i++)
-		if (!kvm_msr_known(kvm, msrs[i]))
-			log_notice(
-				&kvm->log,
-				"kvm: this host's KVM does not list MSR 0x%x; the state is refused if the guest uses it",
-				msrs[i]);
+	for (size_t i = 0; i < found.length / sizeof(*msrs); i++) {
+		if (kvm_msr_known(kvm, msrs[i]))
+			continue;
+		first = unknown == 0 ? msrs[i] : first;
+		unknown++;
+	}
+	if (unknown > 0)
+		log_notice(
+			&kvm->log,
+			"kvm: this host's KVM does not list MSR 0x%x (%zu such in all); the state is refused if the guest uses it",
+			first, unknown);
 	return 0;
 }
 

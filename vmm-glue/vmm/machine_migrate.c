@@ -105,6 +105,20 @@ static int migrate_state_save(void *vmm, struct decant_state_writer *state, stru
 	return ret;
 }
 
+/* Before anything is made: what has been allowed is the regions, and the host's KVM keeps tables as large as the memory. */
+static int migrate_memory_check(const struct machine_config *config, const struct decant_region *regions,
+				uint32_t count, struct decant_error *err)
+{
+	uint64_t announced = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		announced += regions[i].length;
+	if (announced != config->memory_bytes)
+		return decant_error_set(err, -EPROTO, "%llu bytes of memory announced, the shape has %llu",
+					(unsigned long long)announced, (unsigned long long)config->memory_bytes);
+	return 0;
+}
+
 /* The peer's regions must be the ones that a machine of this shape has. */
 static int migrate_regions_check(const struct decant_memory *memory, const struct decant_region *regions,
 				 uint32_t count, struct decant_error *err)
@@ -128,8 +142,11 @@ static int migrate_create_machine(struct machine_slot *slot, struct decant_state
 				  const struct machine_config *config, const struct decant_region *regions,
 				  uint32_t count, struct decant_memory *memory, struct decant_error *err)
 {
-	int ret = machine_new(config, &slot->host, memory, &slot->machine, err);
+	int ret = migrate_memory_check(config, regions, count, err);
 
+	if (ret < 0)
+		return ret;
+	ret = machine_new(config, &slot->host, memory, &slot->machine, err);
 	if (ret == 0)
 		ret = migrate_regions_check(memory, regions, count, err);
 	if (ret == 0)

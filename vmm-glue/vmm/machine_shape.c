@@ -7,6 +7,8 @@
  */
 #include "vmm/machine_shape.h"
 
+#include "vmm/json.h"
+
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -15,7 +17,6 @@
 #define SHAPE_RECORD "vmm.shape"
 #define SHAPE_VERSION 1
 #define SHAPE_BYTES_MAX 4096
-#define SHAPE_DEPTH_MAX 4
 
 static const char *const shape_dirty[] = {
 	[DECANT_KVM_DIRTY_AUTO] = "auto",
@@ -121,23 +122,6 @@ static int shape_from_json(struct json_object *json, struct machine_config *conf
 	return ret;
 }
 
-static struct json_object *shape_parse(const struct decant_state_record *record)
-{
-	struct json_tokener *tokener = json_tokener_new_ex(SHAPE_DEPTH_MAX);
-	struct json_object *json;
-
-	if (tokener == NULL)
-		return NULL;
-	json = json_tokener_parse_ex(tokener, record->data, (int)record->length);
-	if (json_tokener_get_error(tokener) != json_tokener_success ||
-	    !json_object_is_type(json, json_type_object)) {
-		json_object_put(json);
-		json = NULL;
-	}
-	json_tokener_free(tokener);
-	return json;
-}
-
 int machine_shape_load(struct machine_config *config, struct decant_state_reader *shape, struct decant_error *err)
 {
 	struct machine_config found = { 0 };
@@ -148,7 +132,7 @@ int machine_shape_load(struct machine_config *config, struct decant_state_reader
 	ret = decant_state_get(shape, SHAPE_RECORD, 0, SHAPE_VERSION, &record, err);
 	if (ret < 0)
 		return ret;
-	json = record.length <= SHAPE_BYTES_MAX ? shape_parse(&record) : NULL;
+	json = record.length <= SHAPE_BYTES_MAX ? json_parse_object(record.data, record.length) : NULL;
 	if (json == NULL)
 		return decant_error_set(err, -EPROTO, "%s: not a JSON object", SHAPE_RECORD);
 	ret = shape_from_json(json, &found, err);
