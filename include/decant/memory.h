@@ -4,6 +4,7 @@
 #define DECANT_MEMORY_H
 
 #include <decant/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -63,7 +64,7 @@ int decant_memory_add(struct decant_memory *memory, const struct decant_region *
  * Takes name, length, page_size, guest_address and numa_node of *@region; makes a memfd (hugetlb above 4 KiB) sealed
  * against shrinking, sets the node's policy before anything touches it, maps it shared. It is sparse: no page is
  * allocated, except that huge pages are reserved, so that their lack shows here and not as SIGBUS later.
- * The set owns mapping and descriptor.
+ * It is in no core dump, and no child has it. The set owns mapping and descriptor.
  * Returns the region's index, or as decant_memory_add(), or -ENOMEM (with the limit that was hit and how to raise it).
  */
 int decant_memory_allocate(struct decant_memory *memory, const struct decant_region *region,
@@ -89,6 +90,21 @@ uint64_t decant_memory_allocated(const struct decant_memory *memory);
  */
 int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset, uint64_t end,
 			    uint64_t *length, struct decant_error *err);
+
+/*
+ * decant_memory_fault() -- is this SIGBUS the library's, that touches guest memory? For a signal handler
+ *
+ * A page of guest memory may not be there when the library reads it: the host's memory has failed (hardware poison), or the
+ * file behind a region was cut. That ends the process, as SIGBUS does, unless the program installs a handler for it (with
+ * SA_SIGINFO) that gives @siginfo, a siginfo_t, and @context, the ucontext_t, to this function before it does anything else:
+ *
+ *     if (!decant_memory_fault(info, context))
+ *             ... a SIGBUS of the program's own ...
+ *
+ * If it was the library's this does not return: the migration ends with -EHWPOISON or -EFAULT and the page's place, and the guest
+ * goes on at the source. Else returns false, and has done nothing. The library installs no handler. Async-signal-safe.
+ */
+bool decant_memory_fault(const void *siginfo, const void *context);
 
 /* decant_memory_free() -- unmap and close what the set owns; NULL is fine */
 void decant_memory_free(struct decant_memory *memory);

@@ -3,6 +3,7 @@ scenarios_srcs := \
 	tests/integration/breaker.c \
 	tests/integration/rig.c \
 	tests/integration/scenario_auth.c \
+	tests/integration/scenario_damage.c \
 	tests/integration/scenario_failover.c \
 	tests/integration/scenario_feeder.c \
 	tests/integration/scenario_handover.c \

@@ -7,6 +7,7 @@
  */
 #include "integration/scenarios.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,19 @@ static int set_up(void **state)
 	return 0;
 }
 
+static void sigbus_taken(int signo, siginfo_t *info, void *context)
+{
+	if (!decant_memory_fault(info, context))
+		signal(signo, SIG_DFL);
+}
+
 static void run(void **state)
 {
+	const struct sigaction sigbus = { .sa_sigaction = sigbus_taken, .sa_flags = SA_SIGINFO };
 	struct scenario_case *test = *state;
 
+	/* cmocka has a handler of its own around each test */
+	sigaction(SIGBUS, &sigbus, NULL);
 	test->scenario->run(&test->rig);
 }
 

@@ -133,6 +133,14 @@
 	X(message_sink)              \
 	X(message_sink_that_fails)
 
+/* Guest memory that turns out not to be there. */
+#define SCENARIOS_DAMAGE(X)        \
+	X(damage_in_pass_1)        \
+	X(damage_in_a_later_pass)  \
+	X(damage_in_the_last_pass) \
+	X(damage_seen_by_verify)   \
+	X(damage_at_the_destination)
+
 #define SCENARIOS(X)          \
 	SCENARIOS_MOVE(X)     \
 	SCENARIOS_SPARSE(X)   \
@@ -141,7 +149,8 @@
 	SCENARIOS_FAILOVER(X) \
 	SCENARIOS_HANDOVER(X) \
 	SCENARIOS_AUTH(X)     \
-	SCENARIOS_FEEDER(X)
+	SCENARIOS_FEEDER(X)   \
+	SCENARIOS_DAMAGE(X)
 
 #define SCENARIO_DECLARE(name) void scenario_##name(struct rig *rig);
 SCENARIOS(SCENARIO_DECLARE)

@@ -9,6 +9,7 @@
 #include "support/fake_verbs_private.h"
 
 #include "util/clock.h"
+#include "util/fault.h"
 
 #include <errno.h>
 #include <string.h>
@@ -182,18 +183,44 @@ static enum ibv_wc_status check(struct fake_qp *qp, struct fake_send *send, stru
 
 /* ---- doing it ---- */
 
-static void copy(const struct job *job)
+struct piece {
+	void *to;
+	const void *from;
+	uint64_t length;
+};
+
+static void copy_piece(void *opaque)
+{
+	const struct piece *piece = opaque;
+
+	memcpy(piece->to, piece->from, piece->length);
+}
+
+/* Memory that has failed under a registration is an error of the end whose memory it is. */
+static enum ibv_wc_status copy_guarded(void *to, const void *from, uint64_t length)
+{
+	const struct fault_range ranges[] = { { from, length }, { to, length } };
+	struct piece piece = { .to = to, .from = from, .length = length };
+	struct fault fault;
+
+	if (fault_guard(ranges, 2, copy_piece, &piece, &fault) == 0)
+		return IBV_WC_SUCCESS;
+	return fault.address - (uintptr_t)from < length ? IBV_WC_LOC_PROT_ERR : IBV_WC_REM_OP_ERR;
+}
+
+static enum ibv_wc_status copy(const struct job *job)
 {
 	uint64_t done = 0, from_at = 0, to_at = 0;
+	enum ibv_wc_status status = IBV_WC_SUCCESS;
 	int from = 0, to = 0;
 
-	while (done < job->length) {
+	while (status == IBV_WC_SUCCESS && done < job->length) {
 		const struct span *source = &job->from[from], *target = &job->to[to];
 		uint64_t n = source->length - from_at;
 
 		if (n > target->length - to_at)
 			n = target->length - to_at;
-		memcpy(target->memory + to_at, source->memory + from_at, n);
+		status = copy_guarded(target->memory + to_at, source->memory + from_at, n);
 		done += n;
 		from_at += n;
 		to_at += n;
@@ -206,6 +233,7 @@ static void copy(const struct job *job)
 			to_at = 0;
 		}
 	}
+	return status;
 }
 
 static void mark(struct fake_qp *qp, struct fake_qp *peer, const struct job *job, int by)
@@ -235,25 +263,14 @@ static void count(const struct fake_send *send, const struct job *job)
 	}
 }
 
-/* Without the lock in between: either end may fail meanwhile, but neither can go. */
-static void carry_out(struct fake_qp *qp, struct fake_send *send, const struct job *job)
+static void succeed(struct fake_qp *qp, struct fake_send *send, const struct job *job)
 {
 	struct fake_qp *peer = qp->peer;
 
-	mark(qp, peer, job, 1);
-	fake_unlock();
-	copy(job);
-	fake_lock();
-	mark(qp, peer, job, -1);
 	count(send, job);
 	if (job->takes_receive && peer->base.state != IBV_QPS_ERR)
 		fake_qp_received(peer, IBV_WC_SUCCESS, &send->wr, (uint32_t)job->length);
 	fake_qp_complete(qp, qp->base.state == IBV_QPS_ERR ? IBV_WC_WR_FLUSH_ERR : IBV_WC_SUCCESS);
-	if (peer->base.state == IBV_QPS_ERR)
-		fake_qp_fail(peer);
-	if (qp->base.state == IBV_QPS_ERR)
-		fake_qp_fail(qp);
-	pthread_cond_broadcast(&fake.changed);
 }
 
 /* What the peer refused has failed there too. */
@@ -271,6 +288,28 @@ static void fail(struct fake_qp *qp, const struct job *job, enum ibv_wc_status s
 		fake_qp_received(peer, job->peer_status, NULL, 0);
 	if (status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_INV_REQ_ERR || status == IBV_WC_REM_OP_ERR)
 		fake_qp_fail(peer);
+}
+
+/* Without the lock in between: either end may fail meanwhile, but neither can go. */
+static void carry_out(struct fake_qp *qp, struct fake_send *send, const struct job *job)
+{
+	struct fake_qp *peer = qp->peer;
+	enum ibv_wc_status status;
+
+	mark(qp, peer, job, 1);
+	fake_unlock();
+	status = copy(job);
+	fake_lock();
+	mark(qp, peer, job, -1);
+	if (status != IBV_WC_SUCCESS && qp->base.state != IBV_QPS_ERR)
+		fail(qp, job, status);
+	else
+		succeed(qp, send, job);
+	if (peer->base.state == IBV_QPS_ERR)
+		fake_qp_fail(peer);
+	if (qp->base.state == IBV_QPS_ERR)
+		fake_qp_fail(qp);
+	pthread_cond_broadcast(&fake.changed);
 }
 
 static void follow_plan(struct fake_qp *qp, const struct fake_send *send)

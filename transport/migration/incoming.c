@@ -19,6 +19,7 @@
  */
 #include "migration/incoming.h"
 
+#include "migration/damage.h"
 #include "migration/incoming_private.h"
 #include "migration/rails.h"
 #include "util/bitmap.h"
@@ -144,6 +145,11 @@ static void on_lost(void *opaque, uint32_t channel, const struct decant_error *w
 
 	/* the source notices as well, and says FENCE */
 	log_warning(&in->log, "data channel %u is lost: %s", channel, why->msg);
+	/* memory that is not there is no matter of the fabric */
+	if (damage_is(why->code)) {
+		incoming_fail(in, why);
+		return;
+	}
 	incoming_say_lost(in, in->barrier_epoch, why);
 }
 
@@ -212,6 +218,16 @@ static void grant(const struct populate_job *job, uint64_t offset, uint64_t rkey
 	peer_send(in->peer, WIRE_GRANT, head, (size_t)length, key, sizeof(key), NULL);
 }
 
+/* Of huge pages there may be too few, or a limit on them; of small ones EFAULT says no such thing. */
+static void explain_lack(const struct decant_region *region, uint64_t offset, uint64_t length, int code,
+			 struct decant_error *err)
+{
+	const bool damaged = code == -EHWPOISON || (code == -EFAULT && region->page_size == DECANT_PAGE_SIZE);
+
+	if (!damaged || damage_find(region, offset, length, true, err) == 0)
+		populate_explain(err, code, region->name, length, region->page_size);
+}
+
 static void on_populated(void *opaque, uint64_t offset, uint64_t length, int code)
 {
 	const struct populate_job *job = opaque;
@@ -222,7 +238,7 @@ static void on_populated(void *opaque, uint64_t offset, uint64_t length, int cod
 	int rc = code;
 
 	if (rc < 0)
-		populate_explain(&err, rc, region->name, length, region->page_size);
+		explain_lack(region, job->offset + offset, length, rc, &err);
 	else
 		rc = expose(job, job->offset + offset, length, &rkey, &err);
 	if (rc == -ECANCELED)

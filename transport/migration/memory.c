@@ -206,6 +206,9 @@ static int map_file(struct decant_region *region, struct decant_error *err)
 	if (ret == 0 && madvise(region->address, region->length, MADV_DONTFORK) < 0)
 		ret = decant_error_set(err, -errno, "memory: region %s: madvise(MADV_DONTFORK): %s", region->name,
 				       strerror(errno));
+	if (ret == 0 && madvise(region->address, region->length, MADV_DONTDUMP) < 0)
+		ret = decant_error_set(err, -errno, "memory: region %s: madvise(MADV_DONTDUMP): %s", region->name,
+				       strerror(errno));
 	if (ret < 0)
 		munmap(region->address, region->length);
 	return ret;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
 	transport/migration/auth.c \
+	transport/migration/damage.c \
 	transport/migration/extents.c \
 	transport/migration/fate.c \
 	transport/migration/forecast.c \

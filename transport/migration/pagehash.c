@@ -2,6 +2,8 @@
 /* pagehash.c -- XXH3-64 of each page of a range, without bringing holes into being */
 #include "migration/pagehash.h"
 
+#include "migration/damage.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <xxhash.h>
@@ -36,6 +38,29 @@ static int check_range(const struct decant_region *region, uint32_t index, uint6
 	return 0;
 }
 
+/* Pages to be hashed, one after the other. */
+struct run {
+	const char *memory;
+	uint64_t count;
+	uint64_t *hashes;
+};
+
+static void hash_run(void *opaque)
+{
+	const struct run *run = opaque;
+
+	for (uint64_t i = 0; i < run->count; i++)
+		run->hashes[i] = pagehash_page(run->memory + i * DECANT_PAGE_SIZE);
+}
+
+static int hash_guarded(const struct decant_region *region, struct run *run, struct decant_error *err)
+{
+	const struct fault_range range = { run->memory, run->count * DECANT_PAGE_SIZE };
+	struct fault fault;
+
+	return fault_guard(&range, 1, hash_run, run, &fault) < 0 ? damage_explain(region, &fault, err) : 0;
+}
+
 int64_t pagehash_range(struct extents *extents, uint64_t first, uint64_t count, uint64_t *hashes,
 		       uint64_t *present, struct decant_error *err)
 {
@@ -51,13 +76,19 @@ int64_t pagehash_range(struct extents *extents, uint64_t first, uint64_t count, 
 		return ret;
 	bitmap_clear_range(present, 0, count);
 	while ((ret = extents_next(extents, &offset, end, &length, err)) > 0) {
-		for (uint64_t stop = offset + length; offset < stop; offset += DECANT_PAGE_SIZE) {
-			uint64_t i = offset / DECANT_PAGE_SIZE - first;
+		const uint64_t at = offset / DECANT_PAGE_SIZE - first;
+		struct run run = {
+			.memory = (const char *)region->address + offset,
+			.count = length / DECANT_PAGE_SIZE,
+			.hashes = hashes + at,
+		};
 
-			hashes[i] = pagehash_page((const char *)region->address + offset);
-			bitmap_set(present, i);
-			found++;
-		}
+		ret = hash_guarded(region, &run, err);
+		if (ret < 0)
+			break;
+		bitmap_set_range(present, at, run.count);
+		found += (int64_t)run.count;
+		offset += length;
 	}
 	return ret < 0 ? ret : found;
 }

@@ -17,6 +17,7 @@
  */
 #include "migration/source.h"
 
+#include "migration/damage.h"
 #include "migration/extents.h"
 #include "migration/granules.h"
 #include "migration/zero.h"
@@ -68,18 +69,50 @@ struct first_pass {
 	uint64_t seen_bytes;
 };
 
+/* Guest memory looked at by this end's CPU. */
+struct look {
+	const uint8_t *memory;
+	uint64_t pages;
+	uint64_t *present; /* of the pages; those of zeros are cleared */
+	uint64_t zeros;
+	bool found;
+};
+
+static struct look look_at(const struct first_pass *pass, uint64_t offset, uint64_t length, uint64_t *present)
+{
+	return (struct look){
+		.memory = (const uint8_t *)pass->region->address + offset,
+		.pages = length / DECANT_PAGE_SIZE,
+		.present = present,
+	};
+}
+
+static int look_guarded(const struct first_pass *pass, struct look *look, fault_fn *fn, struct decant_error *err)
+{
+	const struct fault_range range = { look->memory, look->pages * DECANT_PAGE_SIZE };
+	struct fault fault;
+
+	return fault_guard(&range, 1, fn, look, &fault) < 0 ? damage_explain(pass->region, &fault, err) : 0;
+}
+
 /*
- * Is there anything but zeros in [@at, + @length)? Only a hint: what is written there later is announced when it is pushed;
+ * Is there anything but zeros in [@at, + @length)? 1 or 0, or an error. Only a hint: what is written there later is announced when it is pushed;
  * but a granule of zeros shall cost the destination nothing.
  */
-static bool holds_data(const struct first_pass *pass, uint64_t at, uint64_t length)
+static void look_for_data(void *opaque)
 {
-	const uint8_t *memory = pass->region->address;
+	struct look *look = opaque;
 
-	for (uint64_t offset = at; offset < at + length; offset += DECANT_PAGE_SIZE)
-		if (!zero_page(memory + offset))
-			return true;
-	return false;
+	for (uint64_t page = 0; page < look->pages && !look->found; page++)
+		look->found = !zero_page(look->memory + page * DECANT_PAGE_SIZE);
+}
+
+static int holds_data(const struct first_pass *pass, uint64_t at, uint64_t length, struct decant_error *err)
+{
+	struct look look = look_at(pass, at, length, NULL);
+	const int rc = look_guarded(pass, &look, look_for_data, err);
+
+	return rc < 0 ? rc : look.found;
 }
 
 static int announce_run(struct first_pass *pass, struct decant_error *err)
@@ -131,7 +164,8 @@ static int announce_ahead(struct first_pass *pass, uint64_t offset, struct decan
 		granule_end = at - at % pass->granule + pass->granule;
 		if (length > granule_end - at)
 			length = granule_end - at;
-		if (holds_data(pass, at, length))
+		rc = holds_data(pass, at, length, err);
+		if (rc > 0)
 			rc = add_to_run(pass, at, err);
 		pass->announced = at + length;
 	}
@@ -167,6 +201,25 @@ static int64_t find_data(struct first_pass *pass, uint64_t offset, uint64_t leng
 	return pages;
 }
 
+static void look_for_zeros(void *opaque)
+{
+	struct look *look = opaque;
+
+	look->zeros = zero_scan(look->memory, look->pages, look->present);
+}
+
+/* Takes the pages of zeros out of @present. */
+static int skip_zeros(struct first_pass *pass, uint64_t offset, uint64_t length, uint64_t *present,
+		      struct decant_error *err)
+{
+	struct look look = look_at(pass, offset, length, present);
+	const int rc = look_guarded(pass, &look, look_for_zeros, err);
+
+	if (rc == 0)
+		pass->m->now.pages_skipped += look.zeros;
+	return rc;
+}
+
 static int push_runs(struct decant_migration *m, uint32_t region, uint64_t offset, const uint64_t *bitmap,
 		     uint64_t pages, struct decant_error *err)
 {
@@ -195,9 +248,9 @@ static int send_first_chunk(struct first_pass *pass, uint64_t offset, uint64_t l
 		return (int)pages;
 	m->now.data_bytes += (uint64_t)pages * DECANT_PAGE_SIZE;
 	pass->seen_bytes += (uint64_t)pages * DECANT_PAGE_SIZE;
-	m->now.pages_skipped += zero_scan((const uint8_t *)pass->region->address + offset,
-					  length / DECANT_PAGE_SIZE, present);
-	rc = announce_ahead(pass, offset, err);
+	rc = skip_zeros(pass, offset, length, present, err);
+	if (rc == 0)
+		rc = announce_ahead(pass, offset, err);
 	if (rc == 0)
 		rc = push_runs(m, pass->index, offset, present, length / DECANT_PAGE_SIZE, err);
 	if (pass->data_bytes > 0) {

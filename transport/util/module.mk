@@ -3,6 +3,7 @@ libdecant_srcs += \
 	transport/util/bitmap.c \
 	transport/util/clock.c \
 	transport/util/error.c \
+	transport/util/fault.c \
 	transport/util/io.c \
 	transport/util/log.c \
 	transport/util/resolve.c \

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* thread.h -- threads of the library's own: named, and deaf to the process's signals */
+/* thread.h -- threads of the library's own: named, and deaf to the process's signals, but for SIGBUS */
 #ifndef UTIL_THREAD_H
 #define UTIL_THREAD_H
 
 #include <pthread.h>
 
 /*
- * thread_start() -- start @main(@arg) with every signal blocked; @name has up to 15 bytes
+ * thread_start() -- start @main(@arg) with every signal blocked but SIGBUS; @name has up to 15 bytes
  *
  * Returns 0 or -errno.
  */

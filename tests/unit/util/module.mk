@@ -13,3 +13,5 @@ unit_tests += test_size
 test_size_srcs := tests/unit/util/test_size.c
 unit_tests += test_seldom
 test_seldom_srcs := tests/unit/util/test_seldom.c
+unit_tests += test_fault
+test_fault_srcs := tests/unit/util/test_fault.c

@@ -4,6 +4,7 @@
 
 #include "fabric/loop/copy.h"
 #include "fabric/token.h"
+#include "util/fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -231,6 +232,37 @@ static int link_hold(struct loop_link *link, const struct fabric_write *write, u
 	return 0;
 }
 
+struct link_copy {
+	void *to;
+	const void *from;
+	uint64_t length;
+};
+
+static void link_copy_pages(void *opaque)
+{
+	const struct link_copy *copy = opaque;
+
+	copy_pages(copy->to, copy->from, copy->length);
+}
+
+/* Either end's memory may not be there; the end it belongs to is told so. */
+static int link_copy(struct loop_link *link, void *to, const struct fabric_write *write, struct decant_error *err)
+{
+	const struct fault_range ranges[] = { { write->data, write->length }, { to, write->length } };
+	struct link_copy copy = { .to = to, .from = write->data, .length = write->length };
+	struct fault fault;
+	const int rc = fault_guard(ranges, 2, link_copy_pages, &copy, &fault);
+
+	if (rc == 0)
+		return 0;
+	if (fault.address - (uintptr_t)write->data < write->length) {
+		link_fail(link, rc, "guest memory cannot be read");
+		return decant_error_set(err, -ECONNRESET, "the source's memory cannot be read");
+	}
+	return decant_error_set(err, rc, "memory of region %" PRIu32 " + 0x%" PRIx64 " cannot be written: %s",
+				write->region, write->offset + (fault.address - (uintptr_t)to), strerror(-rc));
+}
+
 static void link_execute_write(struct loop_link *link, const struct fabric_write *write)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
@@ -241,7 +273,7 @@ static void link_execute_write(struct loop_link *link, const struct fabric_write
 	case LOOP_DELIVER:
 		rc = exposure_find(&link->exposure, write->region, write->offset, write->length, &memory, &err);
 		if (rc == 0)
-			copy_pages(memory, write->data, write->length);
+			rc = link_copy(link, memory, write, &err);
 		break;
 	case LOOP_HOLD:
 		rc = link_hold(link, write, UINT32_MAX);

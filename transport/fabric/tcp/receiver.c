@@ -12,6 +12,7 @@
 
 #include "fabric/tcp/tcp.h"
 #include "util/clock.h"
+#include "util/fault.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -61,6 +62,27 @@ static int receiver_read_head(struct receiver *receiver, struct decant_error *er
 	return receiver_read_one(receiver, receiver->head_bytes, FRAME_HEAD_SIZE, err);
 }
 
+/* Which of the runs is it that could not be written? */
+static void receiver_explain_fault(const struct receiver *receiver, const struct frame_head *head,
+				   struct decant_error *err)
+{
+	struct decant_error none = DECANT_ERROR_INIT;
+	struct fault fault;
+	void *memory;
+
+	for (uint32_t i = 0; i < head->count; i++) {
+		const struct frame_run *run = &receiver->runs[i];
+
+		if (exposure_find(receiver->exposure, run->region, run->offset, run->length, &memory, &none) < 0 ||
+		    fault_find(memory, run->length, true, &fault) == 0)
+			continue;
+		decant_error_set(err, fault.code,
+				 "memory of region %" PRIu32 " + 0x%" PRIx64 " cannot be written: %s", run->region,
+				 run->offset + (fault.address - (uintptr_t)memory), strerror(-fault.code));
+		return;
+	}
+}
+
 static int receiver_writes(struct receiver *receiver, const struct frame_head *head, struct decant_error *err)
 {
 	int rc = receiver_read_one(receiver, receiver->run_bytes, (size_t)head->count * FRAME_RUN_SIZE, err);
@@ -79,7 +101,10 @@ static int receiver_writes(struct receiver *receiver, const struct frame_head *h
 		.iov_base = receiver->head_bytes,
 		.iov_len = FRAME_HEAD_SIZE,
 	};
-	return receiver_read(receiver, head->count + 1u, err);
+	rc = receiver_read(receiver, head->count + 1u, err);
+	if (rc == -EFAULT)
+		receiver_explain_fault(receiver, head, err);
+	return rc;
 }
 
 static int receiver_give_credit(struct receiver *receiver, struct decant_error *err)
