@@ -19,6 +19,9 @@ fire_random_timeout := 600
 # they change how many huge pages the host has, and tests elsewhere do so too
 heavy_tests += cli_good cli_bad
 # it takes a device of its own away, bit by bit, and files that all devices need
-rdma_kvm_scripts += tests/cli/probe_rdma.py
+rdma_kvm_scripts += \
+	tests/cli/damage.py \
+	tests/cli/probe_rdma.py
+damage_timeout := 280
 probe_rdma_timeout := 600
 heavy_tests += probe_rdma

@@ -69,11 +69,29 @@ static enum vcpu_verdict machine_exit_broken(struct machine *machine, struct vcp
 	return VCPU_ENDED;
 }
 
+/* where @host lies in the guest's memory; where it does not, @host itself */
+static uint64_t machine_guest_address(const struct machine *machine, uintptr_t host)
+{
+	for (uint32_t i = 0; i < decant_memory_count(machine->memory); i++) {
+		const struct decant_region *region = decant_memory_region(machine->memory, i);
+		const uintptr_t offset = host - (uintptr_t)region->address;
+
+		if (offset < region->length)
+			return region->guest_address + offset;
+	}
+	return host;
+}
+
 static enum vcpu_verdict machine_exit_error(struct machine *machine, struct vcpu *vcpu, int error)
 {
-	char what[64];
+	char what[128];
 
-	snprintf(what, sizeof(what), "KVM_RUN failed (%s)", strerror(-error));
+	if (error == -EHWPOISON)
+		snprintf(what, sizeof(what),
+			 "the guest has used memory that has failed in the host (guest address 0x%llx)",
+			 (unsigned long long)machine_guest_address(machine, vcpu->poisoned));
+	else
+		snprintf(what, sizeof(what), "KVM_RUN failed (%s)", strerror(-error));
 	return machine_exit_broken(machine, vcpu, what);
 }
 

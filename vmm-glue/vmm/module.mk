@@ -38,6 +38,7 @@ vmm_srcs += \
 	vmm-glue/vmm/report_words.c \
 	vmm-glue/vmm/serial.c \
 	vmm-glue/vmm/serial_state.c \
+	vmm-glue/vmm/sigbus.c \
 	vmm-glue/vmm/vcpu.c \
 	vmm-glue/vmm/words.c
 decant_srcs += vmm-glue/vmm/main.c

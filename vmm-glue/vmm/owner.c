@@ -4,6 +4,7 @@
 
 #include "vmm/json.h"
 #include "vmm/report.h"
+#include "vmm/sigbus.h"
 #include "vmm/words.h"
 
 #include "util/clock.h"
@@ -67,6 +68,8 @@ int owner_new(const struct owner_opts *opts, struct owner **owner_ptr, struct de
 	owner->wake_fd = io_wake_new();
 	ret = owner->wake_fd < 0 ? decant_error_set(err, owner->wake_fd, "eventfd: %s", strerror(-owner->wake_fd))
 				 : owner_block_signals(owner, err);
+	if (ret == 0)
+		ret = sigbus_install(err);
 	if (ret == 0)
 		ret = control_new(owner_request, owner, &owner->control, err);
 	if (ret < 0) {

@@ -20,6 +20,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+/* the vCPU that this thread has in KVM */
+static __thread struct vcpu *volatile vcpu_entered;
+
 static int vcpu_kick_signal(void)
 {
 	return SIGRTMIN;
@@ -107,12 +110,33 @@ static void vcpu_end(struct vcpu *vcpu, uint64_t left_ns)
 	pthread_cond_broadcast(&group->changed);
 }
 
+bool vcpu_take_poison(const siginfo_t *info)
+{
+	struct vcpu *vcpu = vcpu_entered;
+
+	if (vcpu == NULL || info->si_code != BUS_MCEERR_AR)
+		return false;
+	vcpu->poisoned = (uintptr_t)info->si_addr;
+	return true;
+}
+
+/* On failed memory KVM sends a signal and would try again for ever. */
+static int vcpu_enter(struct vcpu *vcpu)
+{
+	int error;
+
+	vcpu_entered = vcpu;
+	error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? -errno : 0;
+	vcpu_entered = NULL;
+	return vcpu->poisoned != 0 ? -EHWPOISON : error;
+}
+
 static void vcpu_run_until_parked(struct vcpu *vcpu)
 {
 	struct vcpu_group *group = vcpu->group;
 
 	for (;;) {
-		int error = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? -errno : 0;
+		int error = vcpu_enter(vcpu);
 		uint64_t left_ns = clock_now_ns();
 
 		if (error == -EINTR && vcpu_park(vcpu, left_ns))

@@ -12,6 +12,7 @@
 #include <decant/error.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,10 @@ struct vcpu {
 	size_t run_length;
 	pthread_t thread;
 	bool started;
+
+	/* its thread, and the signal handler of that */
+	volatile uintptr_t
+		poisoned; /* where in this process the memory has failed that the guest used; 0: nowhere */
 };
 
 struct vcpu_group {
@@ -58,6 +63,13 @@ struct vcpu_group {
 	uint64_t entered_ns; /* since it last became RUN: before the first vCPU entered; 0: not yet */
 	uint64_t left_ns;    /* since then: after the first vCPU left for good; 0: not yet */
 };
+
+/*
+ * vcpu_take_poison() -- for a SIGBUS handler: is it KVM's, that tells this thread's vCPU of failed memory which the guest used?
+ *
+ * Then KVM_RUN returns, and the vCPU exits with -EHWPOISON. Async-signal-safe.
+ */
+bool vcpu_take_poison(const siginfo_t *info);
 
 /*
  * vcpu_group_init() -- make @count vCPUs of @vm_fd, HELD, without threads
