@@ -36,42 +36,51 @@ AFTER_GO = ("go", "running", "verdict-ask", "verdict", "bye")
 AFTER_RUNNING = ("verdict-ask", "verdict", "bye")
 
 
-class Beats:
-    """The heartbeats in the memory of the source's process and of the destination's."""
+class Eye:
+    """Looks at a process from outside."""
 
-    def __init__(self, source, destination):
-        self.pids = (source, destination)
-        self.files = {source: "", destination: ""}
+    def __init__(self, pid):
+        self.pid, self.file = pid, ""
+
+    def beat(self):
+        """Guest memory is a memfd: the heartbeat in the first one that the process has, None if it has none."""
+        with contextlib.suppress(OSError):
+            return self._read(self.file)
+        with contextlib.suppress(OSError):
+            folder = f"/proc/{self.pid}/fd"
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    beat = self._read(os.path.join(folder, name))
+                    self.file = os.path.join(folder, name)
+                    return beat
+        return None
+
+    @staticmethod
+    def _read(file):
+        if "memfd:" not in os.readlink(file):
+            raise OSError
+        with open(file, "rb", buffering=0) as memory:
+            return struct.unpack("<Q", os.pread(memory.fileno(), 8, HEARTBEAT))[0]
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class Beats:
+    """Watches the heartbeats of the source's guest and of the destination's."""
+
+    def __init__(self, source, destination, every=0.01):
+        self.eyes, self.every = (source, destination), every
         self.twice = None
         self.left = None  # the source's last beat when the destination was first seen ahead of it
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch)
         self.thread.start()
 
-    def read(self, pid):
-        """Guest memory is a memfd: the heartbeat in the first one of that process, None if it has none."""
-        with contextlib.suppress(OSError):
-            return self._read_file(self.files[pid])
-        with contextlib.suppress(OSError):
-            folder = f"/proc/{pid}/fd"
-            for name in os.listdir(folder):
-                with contextlib.suppress(OSError):
-                    beat = self._read_file(os.path.join(folder, name))
-                    self.files[pid] = os.path.join(folder, name)
-                    return beat
-        return None
-
-    @staticmethod
-    def _read_file(file):
-        if "memfd:" not in os.readlink(file):
-            raise OSError
-        with open(file, "rb", buffering=0) as memory:
-            return struct.unpack("<Q", os.pread(memory.fileno(), 8, HEARTBEAT))[0]
-
     def _watch(self):
-        while not self.over.wait(0.01):
+        while not self.over.wait(self.every):
             # in this order: what the destination has above what the source has afterwards, it has by itself
-            there, here = self.read(self.pids[1]), self.read(self.pids[0])
+            there, here = self.eyes[1].beat(), self.eyes[0].beat()
             if there is None: # what a dead end had, an operator may let go on here
                 self.left = None
             if self.left is not None and here is not None and here > self.left:
@@ -79,62 +88,65 @@ class Beats:
             if self.left is None and here is not None and there is not None and there > here:
                 self.left = here
 
-    def going(self, pid, seconds=PATIENCE):
-        """Waits until the guest in that process is seen to run."""
-        first = self.read(pid)
-        wait_until("the guest's heartbeat", lambda: self.read(pid) not in (first, None), seconds)
-
-    def still(self, pid):
-        """Whether it stands, as far as a moment can tell."""
-        first = self.read(pid)
-        time.sleep(0.1)
-        return self.read(pid) == first
-
     def stop(self):
         self.over.set()
         self.thread.join()
+
+
+def is_going(eye):
+    """Waits until the guest in that process is seen to run."""
+    first = eye.beat()
+    wait_until("the guest's heartbeat", lambda: eye.beat() not in (first, None), PATIENCE)
+
+
+def stands_still(eye):
+    """As far as a moment can tell."""
+    first = eye.beat()
+    time.sleep(0.1)
+    return eye.beat() == first
 
 
 def alive(process):
     return not process.killed and process.popen.poll() is None
 
 
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
 class Stage:
     """Two hosts, a VM on the one, a receiver on the other, a relay between."""
 
     WORDS = ("--json", "--max-downtime", "5s")
+    BEAT = 0.01  # seconds between two looks at the heartbeats
 
     def __init__(self, receive_words=(), migrate_words=(), memory="32M", run_words=(), named=True, runtime=None):
         self.stack = contextlib.ExitStack()
         self.timers, self.problems = [], []
+        self.migrate_words = [*self.WORDS, *migrate_words]
+        self.named = named # the receiver, so that it answers before a VM is there
         try:
-            self.network = net.Network()
-            self.stack.callback(self.network.close)
-            self.here, self.there = Host("here"), Host("there", runtime)
-            self.run = self._start(self.here, self.network.source, "run", "--name", "demo", "--memory", memory, "--guest", GUEST,
-                                   "--verbose", *run_words)
-            self.receive = self._start(self.there, self.network.destination, "receive", "--listen", f"{net.DESTINATION}:0",
-                                       "--insecure", "--verbose", *(["--name", "demo"] if named else []), *receive_words)
-            port = int(self.receive.wait_for(r"listening on \S+:(\d+)", PATIENCE).group(1))
-            self.relay = net.Relay(self.network, port)
-            self.stack.callback(self.relay.close)
+            self._set(["--memory", memory, *run_words], [*(["--name", "demo"] if named else []), *receive_words], runtime)
             self.run.wait_for("demo: running", PATIENCE)
-            self.migrate_words = [*self.WORDS, *migrate_words]
-            self.named = named # the receiver, so that it answers before a VM is there
-            self.beats = Beats(self.run.pid, self.receive.pid)
+            self.beats = Beats(self.run.eye, self.receive.eye, self.BEAT)
             self.stack.callback(self.beats.stop)
-            self.idle = {process: descriptors(process.pid) for process in (self.run, self.receive)}
+            self.idle = {process: process.eye.descriptors() for process in (self.run, self.receive)}
         except BaseException:
             self.close()
             raise
 
-    def _start(self, host, namespace, *words):
-        process = host.start(*words, prefix=namespace.prefix)
-        process.killed = False
+    def _set(self, run_words, receive_words, runtime):
+        self.network = net.Network()
+        self.stack.callback(self.network.close)
+        self.here, self.there = Host("here"), Host("there", runtime)
+        self.run = self._start(self.here, self.network.source.prefix, "run", "--name", "demo", "--guest", GUEST, "--verbose", *run_words)
+        self.receive = self._start(self.there, self.network.destination.prefix, "receive", "--listen", f"{net.DESTINATION}:0",
+                                   "--insecure", "--verbose", *receive_words)
+        self.relay = net.Relay(self._port(), self.network.relay.enter)
+        self.stack.callback(self.relay.close)
+
+    def _port(self):
+        return int(self.receive.wait_for(r"listening on \S+:(\d+)", PATIENCE).group(1))
+
+    def _start(self, host, prefix, *words):
+        process = host.start(*words, prefix=prefix)
+        process.killed, process.eye = False, Eye(process.pid)
         self.stack.callback(self._end, process)
         return process
 
@@ -160,14 +172,22 @@ class Stage:
         except Exception as problem:  # pylint: disable=broad-except
             self.problems.append(rig.describe(problem))
 
+    def is_idle(self, process):
+        """It has nothing of a VM that came, or is on its way."""
+        return process.eye.descriptors() <= self.idle[process]
+
     def kill(self, process):
         process.killed = True
-        process.signal(signal.SIGKILL)
+        self.signal(process, signal.SIGKILL)
         process.popen.wait()
 
     def halt(self, process, seconds):
-        process.signal(signal.SIGSTOP)
-        self.later(seconds, lambda: process.signal(signal.SIGCONT))
+        self.signal(process, signal.SIGSTOP)
+        self.later(seconds, lambda: self.signal(process, signal.SIGCONT))
+
+    @staticmethod
+    def signal(process, number):
+        process.signal(number)
 
     def cut(self, seconds=None, way=None):
         if way:
@@ -220,7 +240,7 @@ def settle(stage):
     """What an operator does of a migration in doubt."""
     check("GO was sent" in stage.run.err(), f"in doubt without GO: {stage.run.err()}")
     check(stage.here.state("demo") == "in-doubt", f"it should say so: {stage.here.status('demo')}")
-    check(stage.beats.still(stage.run.pid), "the guest runs at the source, which is in doubt")
+    check(stands_still(stage.run.eye), "the guest runs at the source, which is in doubt")
     if not alive(stage.receive):
         stage.here.decant("resume", "demo").refused(IN_DOUBT, "doubt")
         stage.here.decant("resume", "demo", "--force").succeeded()
@@ -235,7 +255,7 @@ def settle(stage):
 
 def is_idle_again(stage, process):
     """As before any migration: no memory of a VM that is not there, no connection."""
-    wait_until(f"it has {stage.idle[process]} descriptors again", lambda: descriptors(process.pid) <= stage.idle[process], PATIENCE)
+    wait_until(f"it has again {stage.idle[process]}", lambda: stage.is_idle(process), PATIENCE)
 
 
 def find_without_source(stage):
@@ -243,7 +263,7 @@ def find_without_source(stage):
     def look():
         if stage.there.state("demo") == "running":
             return "destination"
-        return "nobody" if descriptors(stage.receive.pid) <= stage.idle[stage.receive] else None
+        return "nobody" if stage.is_idle(stage.receive) else None
     return wait_until("the destination has settled it", look, PATIENCE)
 
 
@@ -260,7 +280,7 @@ def find(stage):
 
 def judge_at_source(stage):
     """It runs on here and can be migrated: to the same destination, or what is left."""
-    stage.beats.going(stage.run.pid)
+    is_going(stage.run.eye)
     is_idle_again(stage, stage.run)
     if not alive(stage.receive):
         stage.beats.stop()
@@ -278,7 +298,7 @@ def judge_at_source(stage):
 
 def judge_at_destination(stage, judged):
     stage.receive.wait_for("demo: running", PATIENCE)
-    stage.beats.going(stage.receive.pid)
+    is_going(stage.receive.eye)
     stage.beats.stop()
     if not judged:
         stage.there.is_untouched("demo")
@@ -289,7 +309,7 @@ def judge_at_nobody(stage):
     check(stage.run.killed or stage.receive.killed, "the guest is lost, and nobody was killed")
     if alive(stage.receive):
         check(stage.there.state("demo") == "waiting", f"the receiver waits for the next: {stage.there.status('demo')}")
-        stage.receive.signal(signal.SIGTERM)
+        stage.signal(stage.receive, signal.SIGTERM)
         check(stage.receive.wait(PATIENCE).status == FAILED, str(stage.receive.done()))
 
 
@@ -302,7 +322,7 @@ def leaves_nothing(stage):
         if process.killed:
             continue
         check(process.popen.returncode in (DONE, FAILED), f"ended strangely: {process.done()}")
-        left = os.listdir(os.path.join(host.runtime, "decant"))
+        left = host.left_over()
         check(not left, f"files are left: {left}")
 
 
@@ -370,7 +390,7 @@ def run_cell(arrow, kind, late=False):
         done = stage.migrate()
         check(trap.fired.is_set(), f"it did not come so far: {done}")
         where, doubt = conclude(stage, done)
-        by_then = following(arrow) if late else arrow # the next one may be on its way, or not
+        by_then = following(arrow) if trap.late and kind != "twice" else arrow # the next one may be on its way, or not
         allowed = expected(by_then, kind, net.GO in stage.relay.seen)
         check(where in allowed, f"the guest is at {where}, not at {allowed}: {done}")
         check(not doubt or by_then in ("ready", *AFTER_GO), f"in doubt before GO: {done}")

@@ -117,6 +117,12 @@ class Trap:
         self.late = late  # act when the frame has been forwarded, not before
         self.fired = threading.Event()
 
+    def matches(self, frame, before):
+        if self.after is None:
+            return frame == self.frame
+        # what must have come before it may have overtaken it: then all that may follow is HANDOVER
+        return frame == self.frame and self.after in before or frame == HANDOVER
+
 
 class Pair:
     """One connection through the relay."""
@@ -152,10 +158,10 @@ class Pair:
 
 
 class Relay:
-    """Forwards what comes to it to @port of the destination, and springs its trap."""
+    """Forwards what comes to it to @port of the destination, and springs its trap. Its threads begin with @enter."""
 
-    def __init__(self, network, port):
-        self.network, self.port = network, port
+    def __init__(self, port, enter, side=SOURCE_SIDE, destination=DESTINATION):
+        self.port, self.enter, self.side, self.destination = port, enter, side, destination
         self.trap, self.delay = None, 0
         self.lock = threading.Lock()
         self.seen, self.said, self.data = [], bytearray(), 0
@@ -165,7 +171,7 @@ class Relay:
         ready = threading.Event()
         self._start(self._begin, ready)
         check(ready.wait(30), "the relay has not begun")
-        self.address = f"{SOURCE_SIDE}:{self.servers[0].getsockname()[1]}"
+        self.address = f"{side}:{self.servers[0].getsockname()[1]}"
 
     def arm(self, trap):
         self.seen, self.said, self.data = [], bytearray(), 0
@@ -184,13 +190,13 @@ class Relay:
                 self.problems.append(f"relay: {type(problem).__name__}: {problem}")
 
     def _begin(self, ready):
-        self.network.relay.enter()
+        self.enter()
         server = self._listen(0)
         ready.set()
         self._accept(server, self.port)
 
     def _listen(self, port):
-        server = socket.create_server((SOURCE_SIDE, port), backlog=64)
+        server = socket.create_server((self.side, port), backlog=64)
         self.servers.append(server)
         return server
 
@@ -202,7 +208,7 @@ class Relay:
 
     def _connect(self, near, port):
         try:
-            far = socket.create_connection((DESTINATION, port), 60)
+            far = socket.create_connection((self.destination, port), 60)
         except OSError:
             near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             near.close()
@@ -236,7 +242,7 @@ class Relay:
             check(magic == MAGIC, f"not a frame of the control connection: {header!r}")
             frame = header + (source.recv(length, socket.MSG_WAITALL) if length else b"")
             self._note(kind, frame, way)
-            trap = self._spring(lambda t, k=kind: t.frame == k and (t.after is None or t.after in self.seen[:-1]))
+            trap = self._spring(lambda t, k=kind: t.matches(k, self.seen[:-1]))
             if trap and not trap.late:
                 trap.action()
             time.sleep(self.delay)
@@ -278,12 +284,12 @@ class Relay:
         answers = []
 
         def body():
-            self.network.relay.enter()
+            self.enter()
             for port, said in ((self.port, bytes(self.said)), (self.data_port, self.hello_of_channel)):
                 if not said:
                     continue
                 # no longer than half the peer timeout in all: nothing gets through meanwhile
-                with contextlib.suppress(OSError), socket.create_connection((DESTINATION, port), 1) as connection:
+                with contextlib.suppress(OSError), socket.create_connection((self.destination, port), 1) as connection:
                     connection.sendall(said)
                     answers.append(connection.recv(4096))
         thread = threading.Thread(target=body)

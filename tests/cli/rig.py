@@ -175,6 +175,10 @@ class Host:
         process.address = process.wait_for(r"listening on (127\.0\.0\.1:\d+)").group(1)
         return process
 
+    def left_over(self):
+        """Sockets and locks of VMs."""
+        return os.listdir(os.path.join(self.runtime, "decant"))
+
     def status(self, name):
         return self.decant("status", name, "--json").succeeded().json()
 

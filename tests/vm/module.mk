@@ -10,6 +10,8 @@ vm_tests += \
 # Each page size once; `make check-long` repeats them.
 hosts_scripts += tests/vm/main_job_hosts.py
 main_job_hosts_timeout := 280
+hosts_scripts += tests/vm/fire_hosts.py
+fire_hosts_timeout := 280
 
 script_tests += tests/vm/test_run.py
 test_run_timeout := 400
