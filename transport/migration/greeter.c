@@ -137,8 +137,8 @@ static void greeting_end(struct greeting *greeting, bool owns_socket)
 	while (greeter->greeting[i] != greeting)
 		i++;
 	greeter->greetings--;
-	memmove(&greeter->greeting[i], &greeter->greeting[i + 1],
-		(greeter->greetings - i) * sizeof(greeter->greeting[0]));
+	for (; i < greeter->greetings; i++)
+		greeter->greeting[i] = greeter->greeting[i + 1];
 	if (owns_socket)
 		close(greeting->handshake.fd);
 	auth_wipe(&greeting->handshake.auth);

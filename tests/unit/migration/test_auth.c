@@ -319,13 +319,13 @@ static void test_handshake__of_a_query_proves_the_fate(void **state)
 }
 
 static void expect_refused(const struct auth_key *source_key, const struct auth_key *destination_key,
-			   uint16_t purpose, const char *text)
+			   unsigned purpose, const char *text)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct ends ends;
 
 	open_ends(&ends, source_key, destination_key);
-	ends.purpose = purpose;
+	ends.purpose = (uint16_t)purpose;
 	assert_int_equal(meet(&ends, &err), -EACCES);
 	if (strstr(err.msg, text) == NULL)
 		fail_msg("\"%s\" does not say \"%s\"", err.msg, text);
@@ -340,7 +340,7 @@ static void test_handshake__with_a_wrong_key_or_one_alone_is_refused(void **stat
 	struct auth_key *key = make_key(key_text), *other = make_key("another secret that is long enough");
 
 	(void)state;
-	for (uint16_t purpose = WIRE_PURPOSE_MIGRATE; purpose <= WIRE_PURPOSE_QUERY; purpose++) {
+	for (unsigned purpose = WIRE_PURPOSE_MIGRATE; purpose <= WIRE_PURPOSE_QUERY; purpose++) {
 		expect_refused(key, other, purpose, "key is another one");
 		expect_refused(NULL, key, purpose, "--key-file");
 		expect_refused(key, NULL, purpose, "--key-file");
