@@ -357,6 +357,18 @@ static uint64_t time_left(const struct decant_mover *mover, uint64_t most)
 	return mover->deadline_ns - now < most ? mover->deadline_ns - now : most;
 }
 
+/* The data channels go to the same host. */
+static int note_peer_host(struct decant_mover *mover, int fd, struct decant_error *err)
+{
+	struct address numeric;
+	const int rc = address_peer(fd, &numeric);
+
+	if (rc < 0)
+		return decant_error_set(err, rc, "control connection: it has no peer: %s", strerror(-rc));
+	snprintf(mover->peer_host, sizeof(mover->peer_host), "%s", numeric.host);
+	return 0;
+}
+
 static int control_connect(struct decant_mover *mover, struct decant_error *err)
 {
 	uint64_t deadline = clock_deadline_ns(mover->setup.connect_timeout_ns);
@@ -366,7 +378,7 @@ static int control_connect(struct decant_mover *mover, struct decant_error *err)
 		.opaque = mover,
 		.log = mover->log,
 	};
-	struct address address, numeric;
+	struct address address;
 	struct peer *peer;
 	int rc;
 
@@ -380,7 +392,7 @@ static int control_connect(struct decant_mover *mover, struct decant_error *err)
 		return opts.fd;
 	rc = shake_hands(mover, opts.fd, deadline, &opts, err);
 	if (rc == 0)
-		rc = address_peer(opts.fd, &numeric);
+		rc = note_peer_host(mover, opts.fd, err);
 	if (rc == 0)
 		rc = peer_new(&opts, &peer, err);
 	if (rc < 0) {
@@ -388,7 +400,6 @@ static int control_connect(struct decant_mover *mover, struct decant_error *err)
 		decant_error_prefix(err, "%s", mover->peer_text);
 		return rc;
 	}
-	snprintf(mover->peer_host, sizeof(mover->peer_host), "%s", numeric.host);
 	pthread_mutex_lock(&mover->lock);
 	mover->peer = peer;
 	pthread_mutex_unlock(&mover->lock);
