@@ -489,6 +489,12 @@ void peer_abort(struct peer *peer)
 	io_wake_set(peer->wake_fd);
 }
 
+void peer_hang_up(struct peer *peer)
+{
+	DECANT_AUTO_UNLOCK(&peer->send_lock);
+	shutdown(peer->fd, SHUT_WR);
+}
+
 void peer_stop(struct peer *peer)
 {
 	struct decant_error why;

@@ -87,6 +87,9 @@ uint64_t peer_cpu_ns(struct peer *peer);
 /* peer_abort() -- reset the socket: nothing that still lies in its buffers is sent */
 void peer_abort(struct peer *peer);
 
+/* peer_hang_up() -- this end says nothing more, and answers nothing: what it has said arrives, then the peer knows */
+void peer_hang_up(struct peer *peer);
+
 /* peer_stop() -- end the reader and make every send fail; idempotent */
 void peer_stop(struct peer *peer);
 

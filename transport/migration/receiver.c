@@ -173,8 +173,10 @@ int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory *
 	*memory = incoming_take_memory(receiver->incoming);
 	receiver->aftercare_started = thread_start(&receiver->aftercare, "decant-after", aftercare_main,
 						   receiver) == 0;
-	if (!receiver->aftercare_started)
+	if (!receiver->aftercare_started) {
 		log_warning(&receiver->opts.log, "no thread to answer the source's questions after the start");
+		peer_hang_up(incoming_peer(receiver->incoming));
+	}
 	decant_error_clear(err);
 	return 0;
 }

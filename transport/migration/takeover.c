@@ -451,4 +451,5 @@ void takeover_aftercare(struct decant_receiver *receiver)
 			peer_send(incoming_peer(receiver->incoming), WIRE_BYE, NULL, 0, NULL, 0, NULL);
 		peer_message_free(&message);
 	}
+	peer_hang_up(incoming_peer(receiver->incoming));
 }
