@@ -12,19 +12,29 @@
 #   vm_tests                        names that make check runs once more in the VM of tests/vm/run, whose KVM can do more or less
 #   <name>_timeout                  seconds, 120 unless told
 #   <name>_without                  packages of the Makefile that it is not linked with
+#   <name>_objs                     objects made by a rule: $(lib_calls_obj) is the library with its calls of libc renamed
 #   <name>_args                     arguments; one test per line of <name>_cases if that is given
 
 test_libs := $(static_libs)
 
 define test_program # 1: name, 2: unit or integration
 test_objs += $(call obj,$($(1)_srcs))
-$(O)/tests/$(2)/$(1): $(call obj,$($(1)_srcs)) $(test_libs)
+$(O)/tests/$(2)/$(1): $(call obj,$($(1)_srcs)) $($(1)_objs) $(test_libs)
 $(if $($(1)_without),$(O)/tests/$(2)/$(1): PKG_LIBS = $$(call ask_pkg,--libs $(filter-out $($(1)_without),$(packages))))
 endef
 $(foreach t,$(unit_tests),$(eval $(call test_program,$(t),unit)))
 $(foreach t,$(integration_tests),$(eval $(call test_program,$(t),integration)))
 $(foreach t,$(rdma_tests),$(eval $(call test_program,$(t),rdma)))
 $(foreach t,$(fuzz_targets),$(eval $(call test_program,$(t),fuzz)))
+
+# The library as one object that calls lib_socket() and not socket(), and so on for all that support/lib_calls_private.h declares.
+OBJCOPY ?= objcopy
+lib_calls_header := tests/support/lib_calls_private.h
+$(lib_calls_obj): $(call obj,$(libdecant_srcs)) $(lib_calls_header)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CC) -r -nostdlib -o $@.whole $(filter %.o,$^) && \
+		sed -n 's/^[a-zA-Z].*[ *]lib_\([a-z0-9_]*\)(.*/\1 lib_\1/p' $(lib_calls_header) > $@.names && \
+		$(OBJCOPY) --redefine-syms=$@.names $@.whole $@
 
 unit_programs := $(addprefix $(O)/tests/unit/,$(unit_tests))
 integration_programs := $(addprefix $(O)/tests/integration/,$(integration_tests))

@@ -57,3 +57,34 @@ scenarios_fake_srcs := $(scenarios_rdma_srcs) $(fake_verbs_srcs)
 scenarios_fake_args := rdma
 scenarios_fake_without := $(fake_verbs_packages)
 scenarios_fake_timeout := 600
+
+# Every fault at every message, each in a process of its own.
+matrix_srcs := \
+	tests/integration/matrix.c \
+	tests/integration/matrix_cell.c \
+	tests/integration/matrix_table.c \
+	tests/integration/pair.c \
+	tests/support/crew.c \
+	tests/support/relay.c \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c \
+	$(lib_calls_srcs)
+
+integration_tests += matrix_loop
+matrix_loop_srcs := $(matrix_srcs) tests/integration/matrix_real.c
+matrix_loop_objs := $(lib_calls_obj)
+matrix_loop_args := loop
+matrix_loop_timeout := 600
+
+integration_tests += matrix_tcp
+matrix_tcp_srcs := $(matrix_srcs) tests/integration/matrix_real.c
+matrix_tcp_objs := $(lib_calls_obj)
+matrix_tcp_args := tcp 5
+matrix_tcp_timeout := 600
+
+integration_tests += matrix_fake
+matrix_fake_srcs := $(matrix_srcs) tests/integration/matrix_fake.c $(fake_verbs_srcs)
+matrix_fake_objs := $(lib_calls_obj)
+matrix_fake_args := rdma 7
+matrix_fake_without := $(fake_verbs_packages)
+matrix_fake_timeout := 600
