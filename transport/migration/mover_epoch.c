@@ -28,6 +28,9 @@
 
 #define FAILOVERS_MAX 8u
 
+/* How long the reader may take to what is there already. */
+#define LAST_WORDS_NS NSEC_PER_SEC
+
 /* ---- what the destination says, in the reader thread ---- */
 
 static int take_grant(struct decant_mover *mover, const struct peer_message *message, struct decant_error *err)
@@ -145,6 +148,7 @@ static void mover_lost(void *opaque, const struct decant_error *why)
 
 	(void)why;
 	pthread_mutex_lock(&mover->lock);
+	mover->heard_all = true;
 	pthread_cond_broadcast(&mover->changed);
 	pthread_mutex_unlock(&mover->lock);
 }
@@ -189,6 +193,24 @@ void mover_set_deadline(struct decant_mover *mover, uint64_t deadline_ns, const 
 	mover->deadline_what = what;
 }
 
+/*
+ * A peer that refuses says why, and closes: who is just sending may see the reset first. What it has said lies in this end's
+ * socket, and the reader comes to it, and then to its end, without a wait.
+ */
+static int prefer_last_words(struct decant_mover *mover, int rc, struct decant_error *err)
+{
+	const uint64_t deadline_ns = clock_deadline_ns(LAST_WORDS_NS);
+
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	while (mover->failed.code == 0 && !mover->heard_all && clock_now_ns() < deadline_ns)
+		mover_wait_change(mover);
+	if (mover->failed.code == 0)
+		return rc;
+	if (err != NULL)
+		*err = mover->failed;
+	return mover->failed.code;
+}
+
 int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size_t head_length, const void *data,
 	       size_t data_length, struct decant_error *err)
 {
@@ -199,7 +221,7 @@ int mover_send(struct decant_mover *mover, uint16_t type, const void *head, size
 	rc = peer_send_until(mover->peer, mover->deadline_ns, type, head, head_length, data, data_length, err);
 	if (rc == -ETIMEDOUT && mover->deadline_ns <= clock_now_ns())
 		decant_error_set(err, rc, "%s", mover->deadline_what);
-	return rc;
+	return rc == -ECONNRESET ? prefer_last_words(mover, rc, err) : rc;
 }
 
 /* LOST is taken by the reader; here it only ends the wait for OPENED, and may come too late even for that. */

@@ -83,6 +83,7 @@ struct decant_mover {
 	bool granted, mapped, map_failed; /* in this epoch: a granule there; one here; one could not be here */
 	struct decant_error lost;         /* why this epoch is, if its fabric does not know; code 0: it is not */
 	struct decant_error failed;       /* the peer said ERROR */
+	bool heard_all;                   /* the control connection's reader has ended: nothing comes any more */
 };
 
 /* mover_epoch.c */
