@@ -344,6 +344,14 @@ static int await_message(struct peer *peer, struct decant_error *err)
 	}
 }
 
+/* An end that lives and was not heard in time would else see a connection that closes for no reason. */
+static void say_silence(struct peer *peer, const struct decant_error *why)
+{
+	uint8_t bytes[PEER_ERROR_MAX];
+
+	send_if_free(peer, WIRE_ERROR, bytes, peer_error_encode(why->code, why->msg, bytes));
+}
+
 static void *reader_main(void *argument)
 {
 	struct peer *peer = argument;
@@ -361,6 +369,8 @@ static void *reader_main(void *argument)
 
 	if (err.code == 0)
 		decant_error_set(&err, rc, "control connection: %s", strerror(-rc));
+	if (err.code == -ETIMEDOUT)
+		say_silence(peer, &err);
 	peer_set_lost(peer, &err);
 	peer_check(peer, &err);
 	if (peer->events->lost != NULL)

@@ -199,6 +199,22 @@ static void test_peer_receive__silence_ends_it(void **state)
 	close_pair(&pair);
 }
 
+static void test_peer_receive__silence_is_told_to_the_silent(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct peer_message message;
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, false);
+	assert_int_equal(receive(pair.right, &message, NULL), -ETIMEDOUT);
+	/* the silent end wakes up, and finds why it is alone */
+	pair.left = make_patient_peer(&pair, pair.left_fd, PATIENCE_NS);
+	assert_int_equal(receive(pair.left, &message, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.msg, "the peer says: control connection: no sign of the peer"));
+	close_pair(&pair);
+}
+
 static void test_peer_receive__a_heartbeat_keeps_it(void **state)
 {
 	struct peer_message message;
@@ -343,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_peer_receive__a_broken_protocol_ends_it),
 		cmocka_unit_test(test_peer_receive__a_sequence_number_that_jumps_ends_it),
 		cmocka_unit_test(test_peer_receive__silence_ends_it),
+		cmocka_unit_test(test_peer_receive__silence_is_told_to_the_silent),
 		cmocka_unit_test(test_peer_receive__a_heartbeat_keeps_it),
 		cmocka_unit_test(test_peer_receive__closing_is_told_apart),
 		cmocka_unit_test(test_peer_wake__cancels_one_receive),
