@@ -183,6 +183,22 @@ def destination_without_the_guests_page_size():
         here.is_untouched("huge") if free >= 16 else here.stop("huge", run)
 
 
+def huge_pages_that_are_taken_away_on_the_way():
+    with rig.huge_pages(32):
+        here.run("huge", "--page-size", "2M")
+        receive = there.receive()
+        migrate = here.start("migrate", "huge", receive.address, "--bandwidth", "8M", "--max-downtime", "10s")
+        rig.wait_until("it sends", lambda: here.status("huge").get("migration", {}).get("state") == "precopy")
+        with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", encoding="ascii") as file:
+            free = int(file.read())
+        # what the destination has reserved stays its own, so this may succeed; what it has not, it must not be killed for
+        with rig.huge_pages(-free):
+            done = migrate.wait()
+        check(done.status in (rig.DONE, FAILED) and receive.popen.poll() is None, f"{done} {receive.done()}")
+        host = there if done.status == rig.DONE else here
+        host.is_untouched("huge")
+
+
 def rdma_where_there_is_none():
     receive = there.receive()
     # no machine has an address of the documentation's on a rail, so this holds where there is RDMA, too
@@ -443,6 +459,7 @@ rig.main([
     source_of_another_version,
     destination_with_too_little_memory,
     destination_without_the_guests_page_size,
+    huge_pages_that_are_taken_away_on_the_way,
     rdma_where_there_is_none,
     receiver_port_taken,
     receiver_address_of_another_host,
