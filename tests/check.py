@@ -16,7 +16,8 @@ import sys
 import time
 
 BUDGET_SECONDS = 20 * 60
-FUZZ_SECONDS = 20
+FUZZ_SECONDS = 60
+FUZZ_AT_A_TIME = 2
 FLAKY_MAX = 3
 OUTPUT_LINES_SHOWN = 80
 PROGRESS = re.compile(r"^  [A-Z]+ +\S+$")
@@ -56,7 +57,7 @@ GROUPS = [
     Group("rdma", "gcc", GCC, [], ["--suite", "rdma"], vm=["--rdma", "--parallel"]),
     Group("rdma-kvm", "gcc", GCC, [], ["--suite", "rdma-kvm"], vm=["--rdma", "--cpus", "1"]),
     Group("hosts", "gcc", GCC, [], ["--suite", "hosts"], vm=["--rdma", "--hosts", "2", "--rails", "2", "--cpus", "1", "--memory", "1500M"]),
-    Group("asan", "asan", ASAN, ["unit", "integration"], ["unit", "integration"]),
+    Group("asan", "asan", ASAN, ["unit", "integration", "asan-scripts"], ["unit", "integration", "asan-script"]),
     Group("tsan", "tsan", TSAN, ["unit", "integration"], ["unit", "integration"]),
     Group("fuzz", "fuzz", FUZZ, ["fuzz"], ["fuzz"]),
 ]
@@ -131,27 +132,29 @@ def settle_skipped(rows):
     return [row for row in rows if row["result"] != "skip" or row["name"] not in passed]
 
 
+def fuzz_target(folder, name, seconds):
+    """One fuzz target gets its corpus and a bounded time, and is one test."""
+    corpus = os.path.join("tests", "fuzz", "corpus", name)
+    found = os.path.join(folder, name + ".found")
+    os.makedirs(found, exist_ok=True)
+    log = os.path.join(folder, name + ".log")
+    command = [os.path.join(folder, name), f"-max_total_time={seconds}", "-timeout=60", "-rss_limit_mb=2048",
+               f"-artifact_prefix={folder}/{name}.crash-", found] + ([corpus] if os.path.isdir(corpus) else [])
+    with open(log, "wb") as out:
+        status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False).returncode
+    row = {"name": name, "result": "fail" if status else "pass", "reason": f"exit status {status}, see {log}" if status else ""}
+    print(f"{row['result'].upper():4} fuzz/{name}" + (f": {row['reason']}" if status else ""), flush=True)
+    return row
+
+
 def fuzz_targets(options, group):
-    """Each fuzz target gets its corpus and a bounded time; one target is one test."""
     if not make(options, group, ["fuzz"], True):
         return [{"name": "fuzz: build", "result": "fail", "reason": "does not build"}]
-    rows = []
     folder = os.path.join(options.build, "check", group.folder, "tests", "fuzz")
     names = sorted(name for name in os.listdir(folder) if os.access(os.path.join(folder, name), os.X_OK)
                    and os.path.isfile(os.path.join(folder, name)) and "." not in name) if os.path.isdir(folder) else []
-    for name in names:
-        corpus = os.path.join("tests", "fuzz", "corpus", name)
-        found = os.path.join(folder, name + ".found")
-        os.makedirs(found, exist_ok=True)
-        log = os.path.join(folder, name + ".log")
-        command = [os.path.join(folder, name), f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
-                   f"-artifact_prefix={folder}/{name}.crash-", found] + ([corpus] if os.path.isdir(corpus) else [])
-        with open(log, "wb") as out:
-            status = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                    check=False).returncode
-        result = "pass" if status == 0 else "fail"
-        rows.append({"name": name, "result": result, "reason": "" if status == 0 else f"exit status {status}, see {log}"})
-        print(f"{result.upper():4} fuzz/{name}" + (f": {rows[-1]['reason']}" if status else ""), flush=True)
+    with concurrent.futures.ThreadPoolExecutor(FUZZ_AT_A_TIME) as lanes:
+        rows = list(lanes.map(lambda name: fuzz_target(folder, name, options.fuzz_seconds), names))
     return rows or [{"name": "fuzz", "result": "fail", "reason": "no targets"}]
 
 
@@ -221,6 +224,7 @@ def main():
     parser.add_argument("--make", default="make")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--group", action="append", help="only this group; may be repeated")
+    parser.add_argument("--fuzz-seconds", type=int, default=FUZZ_SECONDS, help="for each fuzz target")
     options = parser.parse_args()
     groups = [group for group in GROUPS if not options.group or group.name in options.group]
     os.environ["DECANT_VM_CACHE"] = os.path.abspath(options.build)

@@ -5,6 +5,7 @@
 #   unit_tests, integration_tests   program names; <name>_srcs names the sources
 #   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
 #   script_tests                    paths of executable scripts
+#   asan_scripts                    those of them that group asan of make check runs, too
 #   rdma_kvm_scripts, hosts_scripts  the same for VMs: with RDMA and a KVM for its guests, or two of them on one network
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone
@@ -56,7 +57,8 @@ list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit
 	t,$(rdma_tests),$(call list_line,$(t),rdma,$(O)/tests/rdma/$(t))\n)$(foreach \
 	s,$(rdma_kvm_scripts),$(call list_line,$(basename $(notdir $(s))),rdma-kvm,$(s))\n)$(foreach \
 	s,$(hosts_scripts),$(call list_line,$(basename $(notdir $(s))),hosts,$(s))\n)$(foreach \
-	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)
+	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)$(foreach \
+	s,$(asan_scripts),$(call list_line,$(basename $(notdir $(s))),asan-script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
 	@printf '$(subst \n ,\n,$(list_text))' > $@
@@ -65,7 +67,7 @@ $(O)/tests/list: FORCE
 tests: $(unit_programs) $(integration_programs) $(rdma_programs) $(O)/tests/list ## build the test programs
 
 run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)' $(TEST_FLAGS)
-.PHONY: unit integration scripts rdma
+.PHONY: unit integration scripts asan-scripts rdma
 unit: $(unit_programs) $(O)/tests/list ## run the unit tests
 	$(run_tests) --suite unit
 integration: all $(integration_programs) $(O)/tests/list ## run the integration tests
@@ -74,6 +76,8 @@ rdma: all $(rdma_programs) $(O)/tests/list ## run the tests over RDMA, on a mach
 	$(run_tests) --suite rdma
 scripts: all $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
 	$(run_tests) --suite script
+asan-scripts: all $(O)/tests/list
+	$(run_tests) --suite asan-script
 
 # ---- the source itself ----
 .PHONY: lint check-layers check-format check-cppcheck check-tidy check-model reformat
@@ -88,13 +92,15 @@ reformat: ## lay the source out as .clang-format says
 	tools/lint.sh reformat
 
 # ---- suites of suites: they call make again, each with a build folder and flags of its own ----
-.PHONY: deps check check-long fuzz demo demo-rdma
+.PHONY: deps check check-long fuzz fuzz-long demo demo-rdma
 deps:
 	@tools/deps.sh build
 fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
 check: ## all that must hold before a change is taken; 20 minutes on 2 cores
 	@tools/deps.sh build check vm
 	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)'
+fuzz-long: ## fuzz each target for FUZZ_SECONDS, or two hours; what is found stays in build/check/fuzz for the next run
+	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)' --group fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),7200)
 check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
 	@tools/deps.sh build check vm
 	+@$(MAKE) --no-print-directory O=$(O) all tests

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fuzz_frame.c -- what a peer sends on a TCP data channel, up to where the first page would be written
+ * fuzz_frame.c -- what a peer sends on a TCP data channel, up to where the first page would be written; RDMA's private data
  *
- * The input is a frame as it comes from a socket. What the decoders take encodes to the very same bytes, and what the sink would
- * write to lies in memory that was exposed.
+ * The input is a frame as it comes from a socket, or what comes with a connection request, its acceptance or its refusal. What the
+ * decoders take encodes to the very same bytes, and what the sink would write to lies in memory that was exposed.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "fabric/exposure.h"
+#include "fabric/rdma/hello.h"
 #include "fabric/tcp/frame.h"
 
 #define PAGE 4096u
@@ -83,12 +84,37 @@ static void fuzz_hello(const uint8_t *bytes, size_t length)
 	assert(memcmp(encoded, bytes, sizeof(encoded)) == 0);
 }
 
+/* What follows is padding of the connection manager's. */
+static void fuzz_private_data(const uint8_t *bytes, size_t length)
+{
+	uint8_t encoded[HELLO_SIZE];
+	struct welcome welcome;
+	struct hello hello;
+	enum refusal why;
+
+	if (hello_decode(&hello, bytes, length) == 0) {
+		hello_encode(&hello, encoded);
+		assert(length >= HELLO_SIZE && memcmp(encoded, bytes, HELLO_SIZE) == 0);
+	}
+	if (welcome_decode(&welcome, bytes, length) == 0) {
+		welcome_encode(&welcome, encoded);
+		assert(length >= WELCOME_SIZE && memcmp(encoded, bytes, WELCOME_SIZE) == 0);
+	}
+	why = refusal_decode(bytes, length);
+	if (why != REFUSAL_NONE) {
+		refusal_encode(why, encoded);
+		assert(length >= REFUSAL_SIZE && memcmp(encoded, bytes, REFUSAL_SIZE) == 0);
+		assert(refusal_str(why)[0] != '\0');
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	uint8_t encoded[FRAME_HEAD_SIZE];
 	struct frame_head head;
 
+	fuzz_private_data(data, size);
 	if (size < FRAME_HEAD_SIZE)
 		return 0;
 	if (frame_head_decode(&head, data, &err) < 0) {

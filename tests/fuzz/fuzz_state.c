@@ -9,11 +9,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include <decant/state.h>
 
-#define FRAME 56u
+#include "fuzz/state_list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -52,26 +51,6 @@ static void fuzz_read(const uint8_t *bytes, size_t length)
 	decant_state_reader_free(reader);
 }
 
-/* as far as the frames lead through the list */
-static void fuzz_put_checksums_right(uint8_t *bytes, size_t length)
-{
-	size_t at = 0;
-
-	while (length - at >= FRAME) {
-		uint64_t checksum;
-		uint32_t data;
-		size_t padded;
-
-		memcpy(&data, bytes + at + 12, sizeof(data));
-		padded = ((size_t)data + 7) & ~(size_t)7;
-		if (padded > length - at - FRAME)
-			return;
-		checksum = XXH3_64bits(bytes + at + 8, FRAME - 8 + padded);
-		memcpy(bytes + at, &checksum, sizeof(checksum));
-		at += FRAME + padded;
-	}
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *bytes = malloc(size > 0 ? size : 1);
@@ -81,7 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 0)
 		memcpy(bytes, data, size);
 	fuzz_read(bytes, size);
-	fuzz_put_checksums_right(bytes, size);
+	state_list_mend(bytes, size);
 	fuzz_read(bytes, size);
 	free(bytes);
 	return 0;

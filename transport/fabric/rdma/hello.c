@@ -74,6 +74,8 @@ int hello_decode(struct hello *hello, const void *bytes, size_t length)
 	if (!is_head(bytes, length, magic_hello, HELLO_SIZE))
 		return -EPROTO;
 	memcpy(&wire, bytes, sizeof(wire));
+	if (wire.zero != 0)
+		return -EPROTO;
 	hello->channel = le16toh(wire.head.value);
 	hello->epoch = le64toh(wire.epoch);
 	memcpy(hello->token, wire.token, sizeof(hello->token));
@@ -98,6 +100,8 @@ int welcome_decode(struct welcome *welcome, const void *bytes, size_t length)
 	if (!is_head(bytes, length, magic_welcome, WELCOME_SIZE))
 		return -EPROTO;
 	memcpy(&wire, bytes, sizeof(wire));
+	if (wire.head.value != 0)
+		return -EPROTO;
 	welcome->credits = le32toh(wire.credits);
 	memcpy(welcome->answer, wire.answer, sizeof(welcome->answer));
 	return 0;
@@ -117,7 +121,7 @@ enum refusal refusal_decode(const void *bytes, size_t length)
 	if (!is_head(bytes, length, magic_refusal, REFUSAL_SIZE))
 		return REFUSAL_NONE;
 	memcpy(&head, bytes, sizeof(head));
-	return (enum refusal)le16toh(head.value);
+	return le16toh(head.value) <= REFUSAL_EXPIRED ? (enum refusal)le16toh(head.value) : REFUSAL_NONE;
 }
 
 const char *refusal_str(enum refusal why)
