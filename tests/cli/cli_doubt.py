@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""cli_doubt.py -- the network dies at the point of no return: what the command line makes of a migration in doubt
+"""cli_doubt.py -- at the point of no return: the network dies, or somebody cancels; what the command line makes of it
 
 Between source and receiver stands a relay that knows the frames of the control connection, and goes dead at the one it is told.
 """
@@ -8,21 +8,22 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 import rig
 from rig import DONE, FAILED, IN_DOUBT, Host, check
 
 HEADER = struct.Struct("<IHHII")
 MAGIC = 0x544E4344
-GO, RUNNING = 21, 22
+READY, GO, RUNNING = 20, 21, 22
 
 
 class Relay:
-    """Forwards connections to @address until it sees a message of @kind, which it forwards no more."""
+    """Forwards connections to @address until it sees a message of @kind, which it forwards no more, or only after @at()."""
 
-    def __init__(self, address, kind):
+    def __init__(self, address, kind, at=None):
         host, port = address.split(":")
-        self.target, self.kind = (host, int(port)), kind
+        self.target, self.kind, self.at = (host, int(port)), kind, at
         self.dead = threading.Event()
         self.sockets, self.threads = [], []
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -59,7 +60,9 @@ class Relay:
             magic, kind, _, length, _ = HEADER.unpack(header)
             check(magic == MAGIC, "not a frame of the control connection")
             payload = source.recv(length, socket.MSG_WAITALL) if length else b""
-            if kind == self.kind:
+            if kind == self.kind and self.at:
+                self.at()
+            elif kind == self.kind:
                 self.die()
                 return
             sink.sendall(header + payload)
@@ -131,9 +134,42 @@ def running_lost_and_the_destination_has_it():
     relay.die()
 
 
+def cancelled_and_go(seconds):
+    """READY is held back for so long since `decant cancel` was started, which takes about so long to be heard."""
+    here, there = Host("here"), Host("there")
+    run, receive = here.run("demo"), there.receive()
+    cancel = threading.Thread(target=here.decant, args=("cancel", "demo"))
+
+    def at_ready():
+        cancel.start()
+        time.sleep(seconds)
+
+    relay = Relay(receive.address, READY, at_ready)
+    done = here.decant("migrate", "demo", relay.address, "--max-downtime", "20s")
+    cancel.join()
+    check(done.status in (DONE, FAILED), str(done))
+    if done.status == DONE:
+        receive.wait_for("demo: running")
+        check(run.wait().status == DONE, "the guest has left")
+        there.is_untouched("demo")
+        there.stop("demo", receive)
+    else:
+        check("cancel" in done.err, str(done))
+        here.is_untouched("demo")
+        here.stop("demo", run)
+        check(receive.popen.poll() is None and "running" not in receive.out(), f"nothing runs there: {receive.out()}")
+    relay.die()
+
+
+def cancelled_in_the_same_instant_as_go():
+    for milliseconds in (0, 10, 60):
+        cancelled_and_go(milliseconds / 1000)
+
+
 rig.skip_without_kvm()
 rig.main([
     go_lost_and_no_answer_then_force,
     go_lost_and_the_destination_proves_it,
     running_lost_and_the_destination_has_it,
+    cancelled_in_the_same_instant_as_go,
 ])

@@ -4,7 +4,7 @@
  *
  * clock_gettime(), gettimeofday() and time() are this program's own, and the library calls them: so whatever took the time of day for a
  * deadline would wait for days, or not at all. The kernel's own timers on it cannot be stepped here; that is for the VM
- * (tests/vm/clock_steps.py).
+ * (tests/vm/time_of_day.py).
  */
 #include "integration/rig.h"
 

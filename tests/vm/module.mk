@@ -13,5 +13,9 @@ main_job_hosts_timeout := 280
 hosts_scripts += tests/vm/fire_hosts.py
 fire_hosts_timeout := 280
 
+# It sets the clock of the VM it runs in.
+rdma_kvm_scripts += tests/vm/time_of_day.py
+time_of_day_timeout := 280
+
 script_tests += tests/vm/test_run.py
 test_run_timeout := 400
