@@ -19,6 +19,7 @@ static struct {
 	pthread_cond_t written;
 	uint64_t left[BREAKER_FAULTS]; /* that pass before it fails; NEVER */
 	bool later[BREAKER_FAULTS];    /* it was armed to let some pass */
+	int code[BREAKER_FAULTS];      /* 0: breaker_codes */
 	uint64_t writes;
 	struct breaker_counts counts;
 	bool hardware;
@@ -49,6 +50,7 @@ void breaker_reset(void)
 	DECANT_AUTO_UNLOCK(&breaker.lock);
 	for (int i = 0; i < BREAKER_FAULTS; i++)
 		breaker.left[i] = NEVER;
+	memset(breaker.code, 0, sizeof(breaker.code));
 	breaker.counts = (struct breaker_counts){ .sources = breaker.counts.sources,
 						  .sinks = breaker.counts.sinks };
 	breaker.hardware = breaker.paused = false;
@@ -61,6 +63,12 @@ void breaker_arm(enum breaker_fault fault, uint64_t after)
 	DECANT_AUTO_UNLOCK(&breaker.lock);
 	breaker.left[fault] = after;
 	breaker.later[fault] = after > 0;
+}
+
+void breaker_code(enum breaker_fault fault, int code)
+{
+	DECANT_AUTO_UNLOCK(&breaker.lock);
+	breaker.code[fault] = code;
 }
 
 void breaker_hardware(bool hardware)
@@ -103,7 +111,8 @@ static int strike(enum breaker_fault fault, uint64_t amount, struct decant_error
 		return 0;
 	}
 	breaker.counts.losses[fault]++;
-	return decant_error_set(err, breaker_codes[fault], "%s", breaker_texts[fault]);
+	return decant_error_set(err, breaker.code[fault] != 0 ? breaker.code[fault] : breaker_codes[fault], "%s",
+				breaker_texts[fault]);
 }
 
 /* A registration that is to fail after others holds still until those have been of use: whatever the machine is busy with. */

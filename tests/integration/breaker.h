@@ -37,6 +37,9 @@ void breaker_reset(void);
 /* breaker_arm() -- let so many pass, then fail: that one and, where a channel broke, all that follow on it */
 void breaker_arm(enum breaker_fault fault, uint64_t after);
 
+/* breaker_code() -- fail with this errno, not with that fault's own, until breaker_reset() */
+void breaker_code(enum breaker_fault fault, int code);
+
 /* breaker_hardware() -- of TCP with rails: say that they are hardware */
 void breaker_hardware(bool hardware);
 

@@ -34,6 +34,9 @@
 /* How long the tokens of an epoch are good, in peer timeouts: both ends may be slow, but one of them has lost interest then. */
 #define TOKEN_TIMEOUTS 4u
 
+/* Of a granule that was populated for an epoch that is over: no error, and no errno. */
+#define EPOCH_GONE 1
+
 /* ---- failing from a thread that is not the session's ---- */
 
 static void incoming_fail(struct incoming *in, const struct decant_error *why)
@@ -186,6 +189,7 @@ static bool expose_end(struct incoming *in, uint64_t epoch)
 	return epoch_is_open(in, epoch);
 }
 
+/* 0, EPOCH_GONE, or what the fabric says, whatever errno that is */
 static int expose(const struct populate_job *job, uint64_t offset, uint64_t length, uint64_t *rkey,
 		  struct decant_error *err)
 {
@@ -194,10 +198,10 @@ static int expose(const struct populate_job *job, uint64_t offset, uint64_t leng
 	int rc;
 
 	if (!expose_begin(in, job->epoch))
-		return -ECANCELED;
+		return EPOCH_GONE;
 	rc = in->fabric->sink_expose(in->sink, job->region, offset, length, (uint8_t *)region->address + offset,
 				     rkey, err);
-	return expose_end(in, job->epoch) ? rc : -ECANCELED;
+	return expose_end(in, job->epoch) ? rc : EPOCH_GONE;
 }
 
 static void grant(const struct populate_job *job, uint64_t offset, uint64_t rkey)
@@ -241,7 +245,7 @@ static void on_populated(void *opaque, uint64_t offset, uint64_t length, int cod
 		explain_lack(region, job->offset + offset, length, rc, &err);
 	else
 		rc = expose(job, job->offset + offset, length, &rkey, &err);
-	if (rc == -ECANCELED)
+	if (rc == EPOCH_GONE)
 		return;
 	/* memory that is not there is no matter of the fabric */
 	if (rc < 0 && (code < 0 || !incoming_say_lost(in, job->epoch, &err)))

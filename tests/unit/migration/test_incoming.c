@@ -383,19 +383,21 @@ static void test_incoming_next__a_sink_that_cannot_open_is_told_and_survived(voi
 	close_ends(&ends);
 }
 
-static void test_incoming_next__a_granule_that_cannot_be_exposed_is_told_and_survived(void **state)
+/* Any errno may be a device's: none may pass for an epoch that is over, whose granules are dropped without a word. */
+static void expose_in_vain(int code)
 {
 	struct breaker_counts counts;
 	struct ends ends;
 
-	(void)state;
+	breaker_reset();
 	prepare(&ends);
 	breaker_arm(BREAKER_EXPOSE, 0);
+	breaker_code(BREAKER_EXPOSE, -code);
 	say_open_rails(&ends, 1, "rdma", 1, 0);
 	serve_for_a_while(&ends);
 	expect_said_only(&ends, WIRE_OPENED);
 	say_register(&ends, 1);
-	expect_lost(&ends, 1, ENOMEM, "no more memory at the destination");
+	expect_lost(&ends, 1, code, "no more memory at the destination");
 	say_fence(&ends, 1);
 	say_open(&ends, 2, "tcp");
 	serve_for_a_while(&ends);
@@ -406,6 +408,13 @@ static void test_incoming_next__a_granule_that_cannot_be_exposed_is_told_and_sur
 	close_ends(&ends);
 	breaker_counts(&counts);
 	assert_int_equal(counts.sinks, 0);
+}
+
+static void test_incoming_next__a_granule_that_cannot_be_exposed_is_told_and_survived(void **state)
+{
+	(void)state;
+	expose_in_vain(ENOMEM);
+	expose_in_vain(ECANCELED);
 }
 
 /* A fenced sink keeps its registrations until they are out of the way; a second one drives it out. */
