@@ -89,7 +89,7 @@ void scenario_key_at_the_destination_alone(struct rig *rig)
 void scenario_key_and_channels_that_die(struct rig *rig)
 {
 	give_both(rig);
-	scenario_channels_die_again_and_again(rig);
+	scenario_channel_dies_in_a_later_pass(rig);
 }
 
 void scenario_key_and_go_lost(struct rig *rig)
@@ -98,18 +98,12 @@ void scenario_key_and_go_lost(struct rig *rig)
 	scenario_go_lost(rig);
 }
 
-void scenario_key_and_running_lost_and_peer_away(struct rig *rig)
-{
-	give_both(rig);
-	scenario_running_lost_and_peer_away(rig);
-}
-
 /* ---- one who has no key, and answers in the place of the destination ---- */
 
 struct forger {
 	int listener;
 	pthread_t thread;
-	_Atomic unsigned asked;
+	_Atomic unsigned asked, answered;
 };
 
 static int listen_somewhere(uint16_t *port)
@@ -156,6 +150,7 @@ static void forge(struct forger *forger, int fd)
 	if (challenges)
 		handshake_send(&handshake, WIRE_PROVED, zeros, sizeof(zeros), NULL);
 	shutdown(fd, SHUT_WR);
+	forger->answered++;
 	/* until the source has read all of it */
 	while (recv(fd, bytes, sizeof(bytes), 0) > 0)
 		;
@@ -194,16 +189,25 @@ void scenario_key_and_a_forged_answer(struct rig *rig)
 	proxy_set_target(rig->proxy, port);
 	proxy_set_refuse(rig->proxy, false);
 	assert_int_equal(pthread_create(&forger.thread, NULL, forger_thread, &forger), 0);
-	for (unsigned i = 0; i < 4; i++)
+	/* where the machine is busy an answer may come too late; once each way is what it takes */
+	for (unsigned i = 0; i < 100 && (i < 2 || forger.answered < 2); i++)
 		assert_int_equal(decant_migration_settle(rig->migration, false, &rig->err), -EINPROGRESS);
 	shutdown(forger.listener, SHUT_RDWR);
 	pthread_join(forger.thread, NULL);
 	close(forger.listener);
 
-	assert_true(forger.asked >= 4);
+	assert_true(forger.answered >= 2);
 	assert_false(synthetic_is_running(rig->source));
 	assert_int_equal(synthetic_count(rig->source, SYNTHETIC_RESUME), 0);
 	assert_true(synthetic_is_running(rig->destination));
+
+	/* and the one that can is believed */
+	proxy_set_target(rig->proxy, decant_receiver_port(rig->receiver));
+	for (unsigned i = 0; i < 100 && rig->ret == -EINPROGRESS; i++)
+		rig->ret = decant_migration_settle(rig->migration, false, &rig->err);
+	rig->stats.size = sizeof(rig->stats);
+	decant_migration_get_stats(rig->migration, &rig->stats);
+	rig_expect_moved(rig);
 }
 
 /* ---- a crowd at the door ---- */

@@ -114,15 +114,14 @@
 	X(settle_while_it_starts)        \
 	X(settle_what_is_settled)
 
-#define SCENARIOS_AUTH(X)                     \
-	X(key_at_both_ends)                   \
-	X(key_is_wrong)                       \
-	X(key_at_the_source_alone)            \
-	X(key_at_the_destination_alone)       \
-	X(key_and_channels_that_die)          \
-	X(key_and_go_lost)                    \
-	X(key_and_running_lost_and_peer_away) \
-	X(key_and_a_forged_answer)            \
+#define SCENARIOS_AUTH(X)               \
+	X(key_at_both_ends)             \
+	X(key_is_wrong)                 \
+	X(key_at_the_source_alone)      \
+	X(key_at_the_destination_alone) \
+	X(key_and_channels_that_die)    \
+	X(key_and_go_lost)              \
+	X(key_and_a_forged_answer)      \
 	X(key_and_a_crowd)
 
 #define SCENARIOS_FEEDER(X)          \
