@@ -398,8 +398,9 @@ def messages_out_of_order():
     for kind, payload in after:
         with prepared() as false:
             refused(false, (kind, payload))
-    for numbers in [(0,), (5,), (4, 4), ((1 << 32) - 1,)]:
+    for ahead in [(1,), (-1,), (0, 0), (1 << 31,)]:  # of the number that is due
         with prepared() as false:
+            numbers = [(false.sent + each) % (1 << 32) for each in ahead]
             refused(false, *((wire.PING, bytes(8), {"sequence": number}) for number in numbers))
     goes_on()
 
