@@ -174,13 +174,20 @@ void peer_send_error(struct peer *peer, uint16_t type, int code, const char *tex
 static void send_if_free(struct peer *peer, uint16_t type, const void *head, size_t length)
 {
 	struct pollfd room = { .fd = peer->fd, .events = POLLOUT };
+	struct decant_error why;
+	int rc = 0;
 
 	if (pthread_mutex_trylock(&peer->send_lock) != 0)
 		return;
 	/* POLLOUT on a TCP socket means that at least a third of its buffer is free: some thousand times our size */
 	if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
-		send_locked(peer, type, head, length, NULL, 0, clock_deadline_ns(peer->timeout_ns));
+		rc = send_locked(peer, type, head, length, NULL, 0, clock_deadline_ns(peer->timeout_ns));
 	pthread_mutex_unlock(&peer->send_lock);
+	/* a number that the peer will miss; but one that has gone may have said why, and that is still to be read */
+	if (rc == 0 || rc == -ECONNRESET)
+		return;
+	decant_error_set(&why, rc, "control connection: sending %s: %s", wire_strtype(type), strerror(-rc));
+	peer_set_lost(peer, &why);
 }
 
 /* ---- heartbeat and clocks ---- */
