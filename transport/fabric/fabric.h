@@ -183,7 +183,7 @@ struct fabric_ops {
 		struct fabric_source *source); /* give everything queued to the wire, do not wait for it */
 	int (*source_barrier)(struct fabric_source *source, uint64_t round); /* implies flush */
 	int (*source_message)(struct fabric_source *source, const void *data, size_t length);
-	/* until what returned -EAGAIN may succeed: 0; -ETIMEDOUT; or why the epoch is lost */
+	/* until what returned -EAGAIN may succeed: 0; -ETIMEDOUT; or why the epoch is lost, which may be that, too: source_last_error() */
 	int (*source_wait)(struct fabric_source *source, uint64_t timeout_ns);
 	/* all writes queued so far have been read from memory (not: have landed); pacing uses it. Bytes. */
 	uint64_t (*source_pending)(const struct fabric_source *source);

@@ -260,14 +260,23 @@ bool mover_is_announced(struct decant_mover *mover, uint32_t region, uint64_t of
 	return announced;
 }
 
+/* A fabric's time ran out, or its room did; but either may also be why its channels broke, and then nothing will ever come of waiting. */
+static bool is_broken(struct decant_mover *mover, int rc)
+{
+	struct decant_error why = DECANT_ERROR_INIT;
+
+	if (rc != -ETIMEDOUT && rc != -EAGAIN)
+		return rc != 0;
+	mover->route.ops->source_last_error(mover->source, &why);
+	return why.code != 0;
+}
+
 int mover_epoch_alive(struct decant_mover *mover)
 {
-	const int rc = mover->source == NULL ? -ENOTCONN : mover->route.ops->source_wait(mover->source, 0);
-
-	DECANT_AUTO_UNLOCK(&mover->lock);
-	if (mover->lost.code != 0)
+	if (mover->source == NULL || is_broken(mover, mover->route.ops->source_wait(mover->source, 0)))
 		return MOVER_EPOCH_LOST;
-	return rc == 0 || rc == -ETIMEDOUT || rc == -EAGAIN ? 0 : MOVER_EPOCH_LOST;
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	return mover->lost.code != 0 ? MOVER_EPOCH_LOST : 0;
 }
 
 /* May granule @g be written? Then its keys into @write. Else waits a moment for that if it is worth it. */
@@ -367,9 +376,7 @@ static uint64_t piece_length(const struct decant_mover *mover, uint64_t offset, 
 /* Waits while the fabric is full. 0: try again. */
 static int await_room(struct decant_mover *mover, struct decant_error *err)
 {
-	int rc = mover->route.ops->source_wait(mover->source, 100 * NSEC_PER_MSEC);
-
-	if (rc != 0 && rc != -ETIMEDOUT && rc != -EAGAIN)
+	if (is_broken(mover, mover->route.ops->source_wait(mover->source, 100 * NSEC_PER_MSEC)))
 		return MOVER_EPOCH_LOST;
 	return mover_check(mover, err);
 }
