@@ -253,9 +253,14 @@ def settle(stage):
     check(done.status == DONE or done.status == FAILED and "runs at" in done.err, str(done))
 
 
+def never_twice(stage):
+    check(stage.beats.twice is None, f"the guest runs twice: {stage.beats.twice}")
+    return True
+
+
 def is_idle_again(stage, process):
     """As before any migration: no memory of a VM that is not there, no connection."""
-    wait_until(f"it has again {stage.idle[process]}", lambda: stage.is_idle(process), PATIENCE)
+    wait_until("no more descriptors than before", lambda: never_twice(stage) and stage.is_idle(process), PATIENCE)
 
 
 def find_without_source(stage):
@@ -342,7 +347,7 @@ def conclude(stage, done):
     {"source": lambda: judge_at_source(stage), "destination": lambda: judge_at_destination(stage, judged),
      "nobody": lambda: judge_at_nobody(stage)}[where]()
     stage.beats.stop()
-    check(stage.beats.twice is None, f"the guest runs twice: {stage.beats.twice}")
+    never_twice(stage)
     leaves_nothing(stage)
     return where, doubt
 
