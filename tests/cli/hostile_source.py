@@ -97,6 +97,15 @@ def refused(false, *sent, code=None):
     false.close()
 
 
+def settled():
+    """What the receiver has, if that stays as it is for a while."""
+    seen = []
+    for _ in range(5):
+        seen.append(Usage(victim.pid))
+        time.sleep(0.1)
+    return seen[0] if len({(usage.threads, usage.descriptors) for usage in seen}) == 1 else None
+
+
 def begin():
     """A receiver, and what an honest source says to one."""
     global victim, recording, baseline
@@ -113,8 +122,7 @@ def begin():
     with prepared() as false:
         false.send(wire.ABORT, wire.error(125, b"enough"))
     rig.wait_until("it waits again", lambda: FATE_UNKNOWN == wire.ask(victim.address))
-    time.sleep(0.1)
-    baseline = Usage(victim.pid)
+    baseline = rig.wait_until("it is at rest", settled)
     print(f"# at rest: {baseline}")
 
 
