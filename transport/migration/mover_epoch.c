@@ -273,9 +273,9 @@ int mover_expect_nothing(struct decant_mover *mover, const char *when, struct de
 
 	while (rc == 0) {
 		rc = peer_receive(mover->peer, 0, &message, err);
-		if (rc == -ETIMEDOUT && mover_check(mover, NULL) == 0) {
+		if (rc == -ETIMEDOUT) {
 			decant_error_clear(err);
-			return 0;
+			return mover_check(mover, err); /* what has come instead of a message: a cancel, for one */
 		}
 		if (rc < 0)
 			return rc;
