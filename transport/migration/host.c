@@ -5,6 +5,7 @@
 #include "fabric/fabric.h"
 #include "migration/limit.h"
 #include "util/clock.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -13,26 +14,40 @@
 
 #define POPULATE_THREADS_MAX 16u
 
+/* The text that @path has in /proc, "" if there is none. */
+static void read_text(const char *path, char *text, size_t size)
+{
+	ssize_t n;
+	int fd;
+
+	text[0] = '\0';
+	do {
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return;
+	do {
+		n = read(fd, text, size - 1);
+	} while (n < 0 && errno == EINTR);
+	text[n < 0 ? 0 : n] = '\0';
+	close(fd);
+}
+
 void host_boot_id(uint8_t boot_id[16])
 {
-	const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	char text[64] = "";
+	char text[64];
 	size_t n = 0;
 
 	memset(boot_id, 0, 16);
-	if (fd < 0)
-		return;
-	if (read(fd, text, sizeof(text) - 1) > 0) {
-		for (const char *at = text; *at != '\0' && n < 16; at++) {
-			unsigned int byte;
+	read_text("/proc/sys/kernel/random/boot_id", text, sizeof(text));
+	for (const char *at = text; *at != '\0' && n < 16; at++) {
+		unsigned int byte;
 
-			if (*at == '-' || sscanf(at, "%2x", &byte) != 1)
-				continue;
-			boot_id[n++] = (uint8_t)byte;
-			at++;
-		}
+		if (*at == '-' || sscanf(at, "%2x", &byte) != 1)
+			continue;
+		boot_id[n++] = (uint8_t)byte;
+		at++;
 	}
-	close(fd);
 }
 
 static const struct {
