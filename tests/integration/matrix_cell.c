@@ -536,7 +536,7 @@ int matrix_cell(const char *fabric, const struct matrix_row *row, const struct m
 	int rc = 1;
 
 	matrix_fake_prepare();
-	pair_holdings(&cell.before);
+	pair_holdings_begin(&cell.before);
 	for (unsigned i = 0; i < ATTEMPTS && rc > 0; i++) {
 		const struct pair_holdings before = cell.before;
 

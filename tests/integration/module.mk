@@ -88,3 +88,27 @@ matrix_fake_objs := $(lib_calls_obj)
 matrix_fake_args := rdma 7
 matrix_fake_without := $(fake_verbs_packages)
 matrix_fake_timeout := 600
+
+# Each call of libc, and of the verbs, fails in its turn.
+calls_srcs := \
+	tests/integration/calls.c \
+	tests/integration/calls_trial.c \
+	tests/integration/pair.c \
+	tests/support/crew.c \
+	tests/support/relay.c \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c \
+	$(lib_calls_srcs)
+
+integration_tests += calls_tcp
+calls_tcp_srcs := $(calls_srcs) tests/integration/calls_real.c
+calls_tcp_objs := $(lib_calls_obj)
+calls_tcp_args := tcp 4
+calls_tcp_timeout := 600
+
+integration_tests += calls_fake
+calls_fake_srcs := $(calls_srcs) tests/integration/calls_fake.c $(fake_verbs_srcs)
+calls_fake_objs := $(lib_calls_obj)
+calls_fake_args := rdma 2
+calls_fake_without := $(fake_verbs_packages)
+calls_fake_timeout := 600

@@ -386,6 +386,25 @@ static unsigned entries(const char *path)
 	return count;
 }
 
+static void *do_nothing(void *opaque)
+{
+	return opaque;
+}
+
+void pair_holdings_begin(struct pair_holdings *holdings)
+{
+	pthread_t thread;
+
+	/* with the first thread a sanitizer starts one of its own, which stays */
+	if (pthread_create(&thread, NULL, do_nothing, NULL) == 0)
+		pthread_join(thread, NULL);
+	pair_holdings(holdings);
+	for (unsigned threads = 0; threads != holdings->threads; usleep(20000)) {
+		threads = holdings->threads;
+		pair_holdings(holdings);
+	}
+}
+
 void pair_holdings(struct pair_holdings *holdings)
 {
 	holdings->descriptors = entries("/proc/self/fd");

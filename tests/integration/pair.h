@@ -99,6 +99,9 @@ struct pair_holdings {
 	unsigned threads;
 };
 
+/* pair_holdings_begin() -- before anything: what a process has when it has had a thread */
+void pair_holdings_begin(struct pair_holdings *holdings);
+
 void pair_holdings(struct pair_holdings *holdings);
 
 /* pair_await_holdings() -- 0 when they are again what they were, -1 with what is left in @text */

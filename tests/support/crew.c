@@ -24,7 +24,7 @@ struct hand {
 	pid_t pid; /* 0: free */
 	size_t trial;
 	int output; /* what it prints */
-	uint64_t until_ns;
+	uint64_t begun_ns;
 	bool late;
 };
 
@@ -70,7 +70,7 @@ static void begin(struct shift *shift, struct hand *hand, size_t trial)
 	fflush(stdout);
 	hand->trial = trial;
 	hand->late = false;
-	hand->until_ns = clock_deadline_ns(shift->crew->seconds * NSEC_PER_SEC);
+	hand->begun_ns = clock_now_ns();
 	hand->output = memfd_create("crew", MFD_CLOEXEC);
 	hand->pid = hand->output < 0 ? -1 : fork();
 	if (hand->pid < 0) {
@@ -136,7 +136,8 @@ static void end(struct shift *shift, struct hand *hand, int status)
 	shift->crew->name(shift->crew->opaque, hand->trial, name, sizeof(name));
 	hand->pid = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		printf("ok %zu - %s # %s\n", hand->trial + 1, name, text);
+		printf("ok %zu - %s # %.1f s: %s\n", hand->trial + 1, name,
+		       (double)(clock_now_ns() - hand->begun_ns) / (double)NSEC_PER_SEC, text);
 		count(shift, text);
 	} else {
 		describe(hand, status, how, sizeof(how));
@@ -158,7 +159,7 @@ static bool look_after(struct shift *shift, struct hand *hand)
 		end(shift, hand, status);
 		return true;
 	}
-	if (!hand->late && clock_now_ns() >= hand->until_ns) {
+	if (!hand->late && clock_now_ns() - hand->begun_ns >= shift->crew->seconds * NSEC_PER_SEC) {
 		hand->late = true;
 		/* for a core, or a debugger's sake; nobody handles it */
 		kill(hand->pid, SIGABRT);

@@ -28,7 +28,6 @@ static const unsigned can[LIB_CALL_COUNT] = {
 	[LIB_write] = BIT(LIB_INTERRUPT),
 	[LIB_pread] = BIT(LIB_INTERRUPT),
 	[LIB_open] = BIT(LIB_INTERRUPT),
-	[LIB_madvise] = BIT(LIB_AGAIN),
 	[LIB_nanosleep] = BIT(LIB_INTERRUPT),
 };
 
@@ -82,6 +81,11 @@ void lib_plan_set(const struct lib_plan *new_plan)
 		return;
 	plan = *new_plan;
 	atomic_store(&armed, true);
+}
+
+void lib_plan_drop(void)
+{
+	atomic_store(&armed, false);
 }
 
 bool lib_plan_struck(void)

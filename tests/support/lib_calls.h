@@ -100,6 +100,9 @@ void lib_freeze(enum lib_end end, bool freeze);
 /* lib_plan_set() -- from now on, and counts at zero; NULL: nothing fails */
 void lib_plan_set(const struct lib_plan *plan);
 
+/* lib_plan_drop() -- nothing fails any more; the counts stay */
+void lib_plan_drop(void);
+
 /* lib_plan_struck() -- has what was planned happened? */
 bool lib_plan_struck(void);
 

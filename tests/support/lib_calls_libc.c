@@ -99,9 +99,16 @@ int lib_getpeername(int fd, struct sockaddr *address, socklen_t *length)
 	return lib_call(LIB_getpeername) == LIB_FAILED ? -1 : getpeername(fd, address, length);
 }
 
+/* It fails where there is nothing left to shut, and never leaves anything open. */
 int lib_shutdown(int fd, int how)
 {
-	return lib_call(LIB_shutdown) == LIB_FAILED ? -1 : shutdown(fd, how);
+	const bool failed = lib_call(LIB_shutdown) == LIB_FAILED;
+	const int rc = shutdown(fd, how);
+
+	if (!failed)
+		return rc;
+	errno = ENOTCONN;
+	return -1;
 }
 
 int lib_fcntl(int fd, int command, ...)

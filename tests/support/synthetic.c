@@ -403,6 +403,7 @@ struct synthetic *synthetic_new_empty(void)
 
 	if (vmm == NULL)
 		return NULL;
+	pthread_mutex_init(&vmm->judging, NULL);
 	pthread_mutex_init(&vmm->lock, NULL);
 	pthread_cond_init(&vmm->changed, NULL);
 	vmm->paused = true;
@@ -463,6 +464,7 @@ void synthetic_free(struct synthetic *vmm)
 		decant_memory_free(vmm->memory);
 	pthread_cond_destroy(&vmm->changed);
 	pthread_mutex_destroy(&vmm->lock);
+	pthread_mutex_destroy(&vmm->judging);
 	free(vmm);
 }
 
@@ -524,10 +526,13 @@ static void forget_the_stop(struct synthetic *vmm, uint64_t began_ns)
 
 void synthetic_judge(struct synthetic *vmm, struct decant_verdict *verdict)
 {
-	const bool running = synthetic_is_running(vmm);
-	uint64_t began = guest_halt(vmm);
-	uint64_t ran = began - vmm->run_ns;
+	uint64_t began, ran;
+	bool running;
 
+	DECANT_AUTO_UNLOCK(&vmm->judging);
+	running = synthetic_is_running(vmm);
+	began = guest_halt(vmm);
+	ran = began - vmm->run_ns;
 	guest_check(vmm);
 	memset(verdict, 0, sizeof(*verdict));
 	verdict->status = vmm->bad[0] == '\0' ? DECANT_VERDICT_OK : DECANT_VERDICT_BAD;

@@ -397,13 +397,19 @@ static void check_region(struct synthetic *vmm, uint32_t region)
 	const uint64_t end = region_pages(vmm, region) * PAGE;
 	uint64_t offset = 0, length, checked = 0;
 
-	while (decant_memory_next_data(vmm->memory, region, &offset, end, &length, NULL) > 0) {
+	int rc;
+
+	while ((rc = decant_memory_next_data(vmm->memory, region, &offset, end, &length, NULL)) > 0) {
 		check_hole(vmm, region, version, checked / PAGE, offset / PAGE);
 		check_pages(vmm, region, version, offset / PAGE, (offset + length) / PAGE);
 		offset += length;
 		checked = offset;
 	}
-	check_hole(vmm, region, version, checked / PAGE, end / PAGE);
+	/* where nobody can say what is a hole, every page is looked at */
+	if (rc < 0)
+		check_pages(vmm, region, version, checked / PAGE, end / PAGE);
+	else
+		check_hole(vmm, region, version, checked / PAGE, end / PAGE);
 }
 
 void guest_check(struct synthetic *vmm)

@@ -53,6 +53,7 @@ struct synthetic {
 	_Atomic bool wrong_memory;
 	_Atomic bool exists;
 
+	pthread_mutex_t judging; /* one at a time: it stops the guest and lets it go on */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	_Atomic bool interrupt; /* set under the lock, looked at without it: leave your loop */
