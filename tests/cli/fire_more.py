@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fire_more.py -- faults that have one place only: a disk that is full, a timer that ends while the peer lives"""
+import atexit
 import os
 import subprocess
 import time
@@ -11,10 +12,11 @@ from rig import DONE, FAILED, check
 
 
 def full_folder(name, options):
-    """A tmpfs, which goes with the mount namespace of this process."""
+    """A tmpfs in the mount namespace of this process, which is gone when the scratch folder is to be removed."""
     folder = rig.path(name)
     os.mkdir(folder, 0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "decant-test", folder], check=True)
+    atexit.register(subprocess.run, ["umount", "--lazy", folder], check=False)
     return folder
 
 
