@@ -91,7 +91,7 @@ static int run(char *text, size_t size)
 		snprintf(text, size, "refused: %s", pair.err.msg);
 		return is_told(&pair.err, rc) ? 0 : wrong("no migration, and nobody says why", text, size);
 	}
-	if (!pair_await_source(&pair, 2 * PAIR_PATIENCE_MS))
+	if (!pair_await_source(&pair, PAIR_PATIENCE_MS))
 		return wrong("the source does not come to an end", text, size);
 	pair_join(&pair);
 	return judge(text, size);

@@ -34,6 +34,7 @@
 /* a lease is also how long the source asks before it says that it is in doubt */
 #define LEASE_MS (pair_is_slow() ? 1500u : 500u)
 #define LONG_MS (2 * LEASE_MS)
+#define LEASE_PATIENCE_MS 25000u
 
 struct cell {
 	const struct matrix_row *row;
@@ -289,7 +290,10 @@ static bool lasts_a_while(const struct cell *cell)
 
 static int await_refusal(struct cell *cell)
 {
-	if (!pair_await_refusals(&cell->pair, 1, PAIR_PATIENCE_MS))
+	/* a lease that is over ends it, long before any other timer would */
+	const bool lease = cell->column->timers == MATRIX_SHORT_LEASE;
+
+	if (!pair_await_refusals(&cell->pair, 1, lease ? LEASE_PATIENCE_MS : PAIR_PATIENCE_MS))
 		return wrong(cell, "the destination does not give up");
 	return 0;
 }
@@ -371,7 +375,8 @@ static int check_doubt(struct cell *cell)
 
 	decant_migration_get_stats(pair->migration, &stats);
 	note(cell, "D");
-	if (relay_count(pair->relay, WIRE_GO, RELAY_FORTH) == 0)
+	/* where nothing passes GO may lie behind a heartbeat */
+	if (cell->column->fault != MATRIX_HOLD && relay_count(pair->relay, WIRE_GO, RELAY_FORTH) == 0)
 		return wrong(cell, "in doubt, and GO was never sent");
 	if (stats.state != DECANT_STATE_IN_DOUBT || strstr(pair->err.msg, "resume --force") == NULL)
 		return wrong(cell, "in doubt, and does not say so");
