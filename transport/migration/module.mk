@@ -6,8 +6,8 @@ libdecant_srcs += \
 	transport/migration/fate.c \
 	transport/migration/forecast.c \
 	transport/migration/granules.c \
-	transport/migration/handover.c \
 	transport/migration/greeter.c \
+	transport/migration/handover.c \
 	transport/migration/handshake.c \
 	transport/migration/host.c \
 	transport/migration/incoming.c \
