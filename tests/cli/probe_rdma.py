@@ -41,7 +41,8 @@ def add_device():
     """Down, and without an address."""
     atexit.register(remove_device)
     command("ip", "link", "add", INTERFACE, "type", "dummy")
-    command("sysctl", "-q", f"net.ipv6.conf.{INTERFACE}.disable_ipv6=1")
+    with open(f"/proc/sys/net/ipv6/conf/{INTERFACE}/disable_ipv6", "w", encoding="ascii") as setting:
+        setting.write("1")
     command("rdma", "link", "add", DEVICE, "type", "rxe", "netdev", INTERFACE)
 
 
