@@ -386,23 +386,25 @@ static unsigned entries(const char *path)
 	return count;
 }
 
-static void *do_nothing(void *opaque)
+static void *say_who(void *opaque)
 {
-	return opaque;
+	*(pid_t *)opaque = gettid();
+	return NULL;
 }
 
 void pair_holdings_begin(struct pair_holdings *holdings)
 {
+	char path[64] = "";
 	pthread_t thread;
+	pid_t id = 0;
 
-	/* with the first thread a sanitizer starts one of its own, which stays */
-	if (pthread_create(&thread, NULL, do_nothing, NULL) == 0)
+	/* with the first thread a sanitizer starts one of its own, which stays; this one takes a moment to leave /proc */
+	if (pthread_create(&thread, NULL, say_who, &id) == 0)
 		pthread_join(thread, NULL);
+	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)id);
+	for (unsigned ms = 0; ms < PAIR_PATIENCE_MS && access(path, F_OK) == 0; ms++)
+		usleep(1000);
 	pair_holdings(holdings);
-	for (unsigned threads = 0; threads != holdings->threads; usleep(20000)) {
-		threads = holdings->threads;
-		pair_holdings(holdings);
-	}
 }
 
 void pair_holdings(struct pair_holdings *holdings)
