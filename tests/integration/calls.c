@@ -16,6 +16,7 @@
 #include "integration/calls.h"
 #include "integration/pair.h"
 #include "support/crew.h"
+#include "support/slow.h"
 
 #define TRIALS_MAX 20000u
 #define MOST_WHERE_SLOW 1u
@@ -160,8 +161,8 @@ int main(int argc, char **argv)
 {
 	static struct list list;
 	struct crew crew = {
-		.hands = pair_is_slow() ? 4 : 6,
-		.seconds = pair_is_slow() ? 600 : 240,
+		.hands = slow_here() ? 4 : 6,
+		.seconds = slow_here() ? 600 : 240,
 		.name = name_trial,
 		.run = run_trial,
 		.opaque = &list,
@@ -174,7 +175,7 @@ int main(int argc, char **argv)
 	}
 	list.fabric = argv[1];
 	list.most = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : TRIALS_MAX;
-	if (pair_is_slow() && list.most > MOST_WHERE_SLOW)
+	if (slow_here() && list.most > MOST_WHERE_SLOW)
 		list.most = MOST_WHERE_SLOW;
 	if (argc == 6 && !parse_one(&list, argv + 2))
 		return 2;

@@ -13,8 +13,9 @@
 #include <string.h>
 
 #include "integration/pair.h"
+#include "support/slow.h"
 
-#define TIMER_MS (pair_is_slow() ? 4000u : 1500u)
+#define TIMER_MS (slow_here() ? 4000u : 1500u)
 
 static struct pair pair; /* one trial in a process */
 static bool struck;      /* the call was made, and failed */

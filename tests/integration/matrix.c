@@ -13,6 +13,7 @@
 #include "integration/matrix.h"
 #include "integration/pair.h"
 #include "support/crew.h"
+#include "support/slow.h"
 
 #define CELLS_MAX 2048u
 #define SHARE_WHERE_SLOW 6u
@@ -46,7 +47,7 @@ static bool is_wanted(size_t row, size_t column, int argc, char **argv)
 {
 	size_t every = argc > 2 && isdigit((unsigned char)argv[2][0]) ? strtoul(argv[2], NULL, 10) : 1;
 
-	if (pair_is_slow())
+	if (slow_here())
 		every *= SHARE_WHERE_SLOW;
 	if (argc <= 2 || isdigit((unsigned char)argv[2][0]))
 		return (row + column) % every == 0;
@@ -70,8 +71,8 @@ int main(int argc, char **argv)
 	static struct plan plan;
 	const struct crew crew = {
 		/* most of them wait, most of the time */
-		.hands = pair_is_slow() ? 6 : 14,
-		.seconds = pair_is_slow() ? 600 : 240,
+		.hands = slow_here() ? 6 : 14,
+		.seconds = slow_here() ? 600 : 240,
 		.name = name_cell,
 		.run = run_cell,
 		.opaque = &plan,

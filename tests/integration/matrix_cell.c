@@ -25,14 +25,15 @@
 #include "integration/matrix_fake.h"
 #include "integration/pair.h"
 #include "support/lib_calls.h"
+#include "support/slow.h"
 #include "wire/wire.h"
 
 #define ATTEMPTS 4u
 #define SLOWER 3u
 #define SHORT_MS 40u
-#define TIMER_MS (pair_is_slow() ? 800u : 250u)
+#define TIMER_MS (slow_here() ? 800u : 250u)
 /* a lease is also how long the source asks before it says that it is in doubt */
-#define LEASE_MS (pair_is_slow() ? 1500u : 500u)
+#define LEASE_MS (slow_here() ? 1500u : 500u)
 #define LONG_MS (2 * LEASE_MS)
 #define LEASE_PATIENCE_MS 25000u
 

@@ -15,6 +15,7 @@ scenarios_srcs := \
 	tests/integration/scenarios.c \
 	tests/support/hugepages.c \
 	tests/support/proxy.c \
+	tests/support/slow.c \
 	tests/support/synthetic.c \
 	tests/support/synthetic_guest.c
 
@@ -42,6 +43,7 @@ clock_steps_srcs := \
 	tests/integration/clock_steps.c \
 	tests/integration/rig.c \
 	tests/support/proxy.c \
+	tests/support/slow.c \
 	tests/support/synthetic.c \
 	tests/support/synthetic_guest.c
 
@@ -58,17 +60,22 @@ scenarios_fake_args := rdma
 scenarios_fake_without := $(fake_verbs_packages)
 scenarios_fake_timeout := 600
 
+# What tries a fault in a process of its own.
+pair_srcs := \
+	tests/integration/pair.c \
+	tests/support/crew.c \
+	tests/support/relay.c \
+	tests/support/slow.c \
+	tests/support/synthetic.c \
+	tests/support/synthetic_guest.c \
+	$(lib_calls_srcs)
+
 # Every fault at every message, each in a process of its own.
 matrix_srcs := \
 	tests/integration/matrix.c \
 	tests/integration/matrix_cell.c \
 	tests/integration/matrix_table.c \
-	tests/integration/pair.c \
-	tests/support/crew.c \
-	tests/support/relay.c \
-	tests/support/synthetic.c \
-	tests/support/synthetic_guest.c \
-	$(lib_calls_srcs)
+	$(pair_srcs)
 
 integration_tests += matrix_loop
 matrix_loop_srcs := $(matrix_srcs) tests/integration/matrix_real.c
@@ -93,12 +100,7 @@ matrix_fake_timeout := 600
 calls_srcs := \
 	tests/integration/calls.c \
 	tests/integration/calls_trial.c \
-	tests/integration/pair.c \
-	tests/support/crew.c \
-	tests/support/relay.c \
-	tests/support/synthetic.c \
-	tests/support/synthetic_guest.c \
-	$(lib_calls_srcs)
+	$(pair_srcs)
 
 integration_tests += calls_tcp
 calls_tcp_srcs := $(calls_srcs) tests/integration/calls_real.c

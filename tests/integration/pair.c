@@ -13,17 +13,6 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define PAIR_SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define PAIR_SANITIZED true
-#endif
-#endif
-#ifndef PAIR_SANITIZED
-#define PAIR_SANITIZED false
-#endif
-
 /* Three granules: one half written and then the working set, one never written, one with a page at its end. */
 #define PAGE ((uint64_t)DECANT_PAGE_SIZE)
 #define GRANULE_PAGES (DECANT_GRANULE_SIZE / PAGE)
@@ -32,29 +21,6 @@
 #define WSS_PAGES 16u
 
 #define PATIENT_NS (40000 * PAIR_MS)
-
-static bool is_emulated(void)
-{
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	char line[256];
-	bool found = false;
-
-	while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL)
-		found = strstr(line, "QEMU TCG") != NULL;
-	if (file != NULL)
-		fclose(file);
-	return found;
-}
-
-bool pair_is_slow(void)
-{
-	static int slow = -1;
-
-	/* asked first before there are threads */
-	if (slow < 0)
-		slow = PAIR_SANITIZED || is_emulated();
-	return slow;
-}
 
 /* ---- what the two ends say ---- */
 

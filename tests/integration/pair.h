@@ -48,9 +48,6 @@ struct pair {
 	unsigned refusals;                     /* sessions and greetings that came to nothing at the destination */
 };
 
-/* pair_is_slow() -- a sanitizer or an emulated processor: everything takes longer */
-bool pair_is_slow(void);
-
 /* pair_init() -- patient timers, a small guest with one writer */
 void pair_init(struct pair *pair, const char *fabric);
 

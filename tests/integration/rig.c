@@ -14,41 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RIG_SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RIG_SANITIZED true
-#endif
-#endif
-#ifndef RIG_SANITIZED
-#define RIG_SANITIZED false
-#endif
-
-/* QEMU's TCG says in its model name what it is. */
-static bool is_emulated(void)
-{
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	char line[256];
-	bool found = false;
-
-	while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL)
-		found = strstr(line, "QEMU TCG") != NULL;
-	if (file != NULL)
-		fclose(file);
-	return found;
-}
-
-bool rig_is_slow(void)
-{
-	static int slow = -1;
-
-	/* asked first by the thread of the test, before there are others */
-	if (slow < 0)
-		slow = RIG_SANITIZED || is_emulated();
-	return slow;
-}
-
 bool rig_has_rails(const struct rig *rig)
 {
 	return strcmp(rig->fabric, "rdma") == 0;

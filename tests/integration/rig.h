@@ -19,6 +19,7 @@
 #include <decant/decant.h>
 
 #include "support/proxy.h"
+#include "support/slow.h"
 #include "support/synthetic.h"
 
 #define MIB (1ull << 20)
@@ -27,8 +28,7 @@
 #define MS 1000000ull
 
 /* Sanitizers, and processors that are emulated, make everything slower, so less of it. */
-#define SCALE(normal, slow) (rig_is_slow() ? (slow) : (normal))
-bool rig_is_slow(void);
+#define SCALE(normal, slow) (slow_here() ? (slow) : (normal))
 
 /* ram0 of this size, the first half with data and then the working set, the second half a hole */
 #define RAM SCALE(64 * MIB, 16 * MIB)
