@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """check-long.py -- the repetitions of tests/long.list, within a time, going on where it was stopped
 
-A line of the list is `name runs timeout command`; the command is given to sh with DECANT, DECANT_BUILD and RUN (1, 2, ...)
-set, and must exit 0. Progress stands in build/check-long/progress.json and belongs to the programs that were run: when these
-change, it starts anew. Writes build/check-long/results.json, a list of {"name", "runs", "failed"} with the runs really made.
+A line of the list is `name runs timeout cores command`; the command is given to sh with DECANT, DECANT_BUILD and RUN (1, 2, ...)
+set, and must exit 0. Runs go in the order of the list, one beside the other as long as their cores together are not more
+than two: most migrations under fire wait for a timer, while one whose pause is judged needs the machine to itself.
+Progress stands in build/check-long/progress.json and belongs to the programs that were run: when these change, it starts
+anew. Writes build/check-long/results.json, a list of {"name", "runs", "failed"} with the runs really made.
 """
 import argparse
 import hashlib
@@ -16,7 +18,8 @@ import subprocess
 import sys
 import time
 
-LINE = re.compile(r"^(\S+)\s+(\d+)\s+(\d+)\s+(.+)$")
+LINE = re.compile(r"^(\S+)\s+(\d+)\s+(\d+)\s+([12])\s+(.+)$")
+CORES = 2
 
 
 def read_list(path):
@@ -28,9 +31,9 @@ def read_list(path):
                 continue
             match = LINE.match(line)
             if not match:
-                sys.exit(f"{path}:{number}: want: name runs timeout command")
+                sys.exit(f"{path}:{number}: want: name runs timeout cores command")
             entries.append({"name": match.group(1), "wanted": int(match.group(2)), "timeout": int(match.group(3)),
-                            "command": match.group(4)})
+                            "cores": int(match.group(4)), "command": match.group(5)})
     return entries
 
 
@@ -66,29 +69,38 @@ def save(path, value):
     os.replace(path + ".part", path)
 
 
-def run_once(entry, number, build, folder):
-    """One repetition in a session of its own; returns whether it succeeded. The log of a failure is kept."""
-    log = os.path.join(folder, f"{entry['name']}-{number}.log")
-    env = dict(os.environ, DECANT=os.path.abspath(os.path.join(build, "decant")), DECANT_BUILD=os.path.abspath(build),
-               RUN=str(number))
-    with open(log, "wb") as out:
-        child = subprocess.Popen(["sh", "-c", entry["command"]], stdout=out, stderr=subprocess.STDOUT,
-                                 stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+class Run:
+    """One repetition, in a session of its own. The log of a failure is kept."""
+
+    def __init__(self, entry, number, options, folder):
+        self.entry, self.number, self.started = entry, number, time.monotonic()
+        self.log = os.path.join(folder, f"{entry['name']}-{number}.log")
+        build = os.path.abspath(options.build)
+        env = dict(os.environ, DECANT=os.path.join(build, "decant"), DECANT_BUILD=build, RUN=str(number))
+        with open(self.log, "wb") as out:
+            self.child = subprocess.Popen(["sh", "-c", entry["command"]], stdout=out, stderr=subprocess.STDOUT,
+                                          stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+
+    def seconds(self):
+        return time.monotonic() - self.started
+
+    def ended(self):
+        return self.child.poll() is not None or self.seconds() > self.entry["timeout"]
+
+    def finish(self):
+        """Ends what is left of it; returns whether it succeeded."""
+        status = self.child.poll()
         try:
-            status = child.wait(entry["timeout"])
-        except subprocess.TimeoutExpired:
-            status = "timeout"
-        finally:
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            child.wait()
-    if status == 0:
-        os.unlink(log)
-    else:
-        print(f"FAIL {entry['name']} run {number} ({status}): see {log}", flush=True)
-    return status == 0
+            os.killpg(self.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.child.wait()
+        if status == 0:
+            os.unlink(self.log)
+            return True
+        print(f"FAIL {self.entry['name']} run {self.number} ({'timeout' if status is None else status}): see {self.log}",
+              flush=True)
+        return False
 
 
 def results_of(entries, done):
@@ -99,22 +111,56 @@ def results_of(entries, done):
     return rows
 
 
+def next_entry(entries, done, runs):
+    """The next of the list that is to be begun, or None. Runs of one entry may overtake each other, so `numbers` says which
+    have ended."""
+    for entry in entries:
+        begun = [run.number for run in runs if run.entry is entry]
+        numbers = (n for n in range(1, entry["wanted"] + 1) if n not in begun and n not in done[entry["name"]]["numbers"])
+        number = next(numbers, None)
+        if number is not None:
+            return entry, number
+    return None
+
+
 def run_entries(entries, progress, options, folder):
     """Until all is done or the time is over; progress is on disk after every run."""
-    deadline = time.monotonic() + options.budget
+    done = progress["done"]
     for entry in entries:
-        state = progress["done"].setdefault(entry["name"], {"runs": 0, "failed": 0})
-        while state["runs"] < entry["wanted"]:
-            if time.monotonic() > deadline:
-                return
-            started = time.monotonic()
-            succeeded = run_once(entry, state["runs"] + 1, options.build, folder)
-            state["runs"] += 1
-            state["failed"] += 0 if succeeded else 1
+        done.setdefault(entry["name"], {"runs": 0, "failed": 0, "numbers": []})
+    runs = []
+    try:
+        begin_and_end(entries, progress, runs, options, folder)
+    finally:
+        for run in runs:
+            run.finish()
+
+
+def begin_and_end(entries, progress, runs, options, folder):
+    done = progress["done"]
+    deadline = time.monotonic() + options.budget
+    while True:
+        following = next_entry(entries, done, runs) if time.monotonic() < deadline else None
+        if following and sum(run.entry["cores"] for run in runs) + following[0]["cores"] <= CORES:
+            runs.append(Run(*following, options, folder))
+            continue
+        if not runs:
+            return
+        time.sleep(0.05)
+        for run in [run for run in runs if run.ended()]:
+            runs.remove(run)
+            account(run, done[run.entry["name"]])
             save(os.path.join(folder, "progress.json"), progress)
-            save(os.path.join(folder, "results.json"), results_of(entries, progress["done"]))
-            print(f"{'PASS' if succeeded else 'FAIL'} {entry['name']} {state['runs']}/{entry['wanted']}"
-                  f" ({time.monotonic() - started:.1f} s)", flush=True)
+            save(os.path.join(folder, "results.json"), results_of(entries, done))
+
+
+def account(run, state):
+    succeeded = run.finish()
+    state["runs"] += 1
+    state["failed"] += 0 if succeeded else 1
+    state["numbers"].append(run.number)
+    print(f"{'PASS' if succeeded else 'FAIL'} {run.entry['name']} {run.number}/{run.entry['wanted']} ({run.seconds():.1f} s)",
+          flush=True)
 
 
 def main():
