@@ -20,76 +20,79 @@ sys.dont_write_bytecode = True  # the source tree stays as it is
 import measures
 import places
 import report
-from report import Line
+from scenarios import GROUPS, LINES, group_of
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 TRIES = 2
 VM_SECONDS = 1800  # before the VMs are given up
 
-# The table of scenarios; what its measures are stands in measures.py.
-LINES = [
-    Line("rdma_vs_ib_write_bw", "rdma", "ib_write_bw", 0.85),
-    Line("tcp_vs_socket", "tcp", "socket", 0.85),
-    Line("tcp_vs_iperf3", "tcp", "iperf3", 0.75),
-    Line("loop_vs_memcpy", "loop", "memcpy", 0.7),
-]
+
+def rounds_of(lines, count):
+    """How many rounds each measure that @lines need takes part in."""
+    wanted = {}
+    for line in lines:
+        for name in line.measures:
+            wanted[name] = max(wanted.get(name, 0), min(line.runs or count, count))
+    return wanted
 
 
-def names_of(lines):
-    return {name for line in lines for name in (line.point, line.baseline)}
+def figures_of(name, taken):
+    return {f"{name}.{key}": value for key, value in taken.items()} if isinstance(taken, dict) else {name: taken}
 
 
-def take_rounds(table, names, setup, count, say):
-    """Returns the rounds and the failures. A measure that has failed twice is not taken again."""
-    rounds, failures, tries = [], {}, dict.fromkeys(names, TRIES)
+def take_rounds(table, wanted, setup, say):
+    """Returns the rounds and the failures. @wanted: measure -> rounds. A measure that has failed twice is not taken again."""
+    rounds, failures, tries = [], {}, dict.fromkeys(wanted, TRIES)
+    count = max(wanted.values(), default=0)
     for number in range(count):
-        rates = {}
-        for name in names if number % 2 == 0 else reversed(names):
-            if tries[name] == 0:
+        found = {}
+        for name in wanted if number % 2 == 0 else reversed(wanted):
+            if tries[name] == 0 or number >= wanted[name]:
                 continue
             try:
-                rates[name] = table[name](setup)
+                found.update(figures_of(name, table[name](setup)))
             except (places.Unmeasured, OSError, ValueError, KeyError) as why:
                 failures[name] = str(why) or repr(why)
                 tries[name] -= 1
-        rounds.append(rates)
-        say(f"round {number + 1}/{count}: " + ", ".join(f"{name} {report.rate_text(rates[name])}" for name in names
-                                                        if name in rates))
+        rounds.append(found)
+        say(f"round {number + 1}/{count}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
     return rounds, failures
 
 
 def measure(table, lines, setup, count):
     """Rounds, failures and details of what @lines need of @table."""
-    names = [name for name in table if name in names_of(lines)]
-    rounds, failures = take_rounds(table, names, setup, count, lambda text: print(text, flush=True))
+    needed = rounds_of(lines, count)
+    wanted = {name: needed[name] for name in table if name in needed}
+    rounds, failures = take_rounds(table, wanted, setup, lambda text: print(text, flush=True))
     return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine()}
 
 
 # ---- in VMs ----
 
-def vm_words(chosen, folder, found):
+def vm_words(group, chosen, folder, found):
     """This program, in the first of two VMs; it starts the receiving ends in the second."""
-    return [os.path.join(ROOT, "tests", "vm", "run"), "--build", chosen.build, "--hosts", "2", "--rdma", "--parallel",
+    return [os.path.join(ROOT, "tests", "vm", "run"), "--build", chosen.build, *GROUPS[group].vms,
             "--timeout", str(VM_SECONDS), "--share", folder, "--",
-            sys.executable, os.path.join(ROOT, "perf", "bench.py"), "--build", chosen.build, "--found", found,
+            sys.executable, os.path.join(ROOT, "perf", "bench.py"), "--build", chosen.build, "--found", found, "--group", group,
             "--host", "10.9.0.2", "--receive-by", "on-host2", "--device", "rxe0",
-            "--runs", str(chosen.vm_runs), "--memory", chosen.vm_memory, "--page-size", chosen.page_size]
+            "--runs", str(chosen.vm_runs), "--memory", chosen.vm_memory, "--page-size", chosen.page_size,
+            *(word for name in chosen.only for word in ("--only", name))]
 
 
-def in_vms(lines, chosen):
-    """What measure() finds in two VMs that soft-RoCE joins."""
+def in_vms(group, lines, chosen):
+    """What measure() finds in VMs."""
     folder = os.path.abspath(os.path.join(chosen.build, "bench"))
-    found = os.path.join(folder, "vms.json")
+    found = os.path.join(folder, f"{group}.json")
     os.makedirs(folder, exist_ok=True)
     if os.path.exists(found):
         os.unlink(found)
-    status = subprocess.run(vm_words(chosen, folder, found), stdin=subprocess.DEVNULL, check=False).returncode
+    status = subprocess.run(vm_words(group, chosen, folder, found), stdin=subprocess.DEVNULL, check=False).returncode
     brought = {"rounds": [], "failures": {}, "details": []}
     if os.path.exists(found):
         with open(found, encoding="utf-8") as text:
             brought = json.load(text)
     if status != 0 or not os.path.exists(found):
-        for name in names_of(lines):
+        for name in rounds_of(lines, 1):
             brought["failures"].setdefault(name, f"the VMs ended with {status}: see above")
     return brought
 
@@ -97,8 +100,8 @@ def in_vms(lines, chosen):
 def run_inside(chosen):
     setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, host=chosen.host,
                            receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_SECONDS / 4)
-    lines = [line for line in LINES if line.point in measures.RDMA]
-    report.save(chosen.found, measure(measures.RDMA, lines, setup, chosen.runs))
+    lines = [line for line in wanted_lines(chosen.only, False) if group_of(line) == chosen.group]
+    report.save(chosen.found, measure(GROUPS[chosen.group].measures, lines, setup, chosen.runs))
 
 
 # ---- what a figure depends on besides the program ----
@@ -147,7 +150,7 @@ def wanted_lines(only, native):
     unknown = [name for name in only if name not in known]
     if unknown:
         sys.exit(f"bench.py: there is no line {unknown[0]}; there are {', '.join(known)}")
-    return [line for line in LINES if (not only or line.name in only) and not (native and line.point in measures.RDMA)]
+    return [line for line in LINES if (not only or line.name in only) and not (native and GROUPS[group_of(line)].vms)]
 
 
 def parse():
@@ -163,6 +166,7 @@ def parse():
     parser.add_argument("--vm-memory", default="128M", help="of the guest there (128M)")
     inside = parser.add_argument_group("where there is RDMA")
     inside.add_argument("--found", metavar="FILE", help="measure over RDMA alone, and write what was found there")
+    inside.add_argument("--group", default="vms", choices=GROUPS, help="those of this group (vms)")
     inside.add_argument("--host", default="127.0.0.1", help="the receiving end's address")
     inside.add_argument("--receive-by", nargs="*", default=[], metavar="WORD", help="the command that runs one at the receiving end")
     inside.add_argument("--device", default="", help="the RDMA device of both ends")
@@ -172,24 +176,25 @@ def parse():
     return chosen
 
 
+def bench_group(name, lines, chosen):
+    group = GROUPS[name]
+    if group.vms:
+        print(group.intro.format(memory=chosen.vm_memory, page_size=chosen.page_size), flush=True)
+        return in_vms(name, lines, chosen)
+    print(group.intro.format(memory=chosen.memory, page_size=chosen.page_size), flush=True)
+    setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, streams=chosen.streams)
+    return measure(group.measures, lines, setup, chosen.runs)
+
+
 def bench(chosen):
     lines = wanted_lines(chosen.only, chosen.native)
-    native = [line for line in lines if line.point in measures.NATIVE]
-    over_rdma = [line for line in lines if line.point in measures.RDMA]
     print("All memory is populated beforehand, at both ends and for the bare limits too.", flush=True)
     found = {}
-    if native:
-        setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size,
-                               streams=chosen.streams)
-        print(f"Here: a quiet guest of {setup.memory} behind {setup.page_size} pages", flush=True)
-        found["native"] = measure(measures.NATIVE, native, setup, chosen.runs)
-    if over_rdma:
-        print(f"In two VMs, over soft-RoCE: one of {chosen.vm_memory}", flush=True)
-        found["vms"] = in_vms(over_rdma, chosen)
-    outcomes = []
-    for line in lines:
-        where = found["native" if line in native else "vms"]
-        outcomes.append(report.evaluate(line, where["rounds"], where["failures"]))
+    for name in GROUPS:
+        here = [line for line in lines if group_of(line) == name]
+        if here:
+            found[name] = bench_group(name, here, chosen)
+    outcomes = [report.evaluate(line, found[group_of(line)]["rounds"], found[group_of(line)]["failures"]) for line in lines]
     folder = os.path.join(chosen.build, "bench")
     report.save(os.path.join(folder, "results.json"), report.as_results(outcomes))
     report.save(os.path.join(folder, "details.json"), found)

@@ -17,6 +17,7 @@ import bench
 import measures
 import places
 import report
+import scenarios
 
 LINE = report.Line("a_vs_b", "a", "b", 0.8)
 SCRATCH = tempfile.mkdtemp()
@@ -114,11 +115,51 @@ def test_rounds__go_there_and_back_and_on_without_what_has_failed():
         order.append("bad")
         raise places.Unmeasured("no such tool")
 
-    found, failures = bench.take_rounds({"x": good("x"), "bad": bad, "y": good("y")}, ["x", "bad", "y"], None, 3, lambda _: None)
+    found, failures = bench.take_rounds({"x": good("x"), "bad": bad, "y": good("y")}, {"x": 3, "bad": 3, "y": 3}, None, lambda _: None)
 
     equal(order, ["x", "bad", "y", "y", "bad", "x", "x", "y"])
     equal(found, 3 * [{"x": 1.0, "y": 1.0}])
     equal(failures, {"bad": "no such tool"})
+
+
+def test_rounds__a_measure_may_return_several_figures_and_take_part_in_few():
+    found, failures = bench.take_rounds({"x": lambda _: 1.0, "many": lambda _: {"a": 2.0, "b": 3.0}}, {"x": 2, "many": 1}, None,
+                                        lambda _: None)
+
+    equal(found, [{"x": 1.0, "many.a": 2.0, "many.b": 3.0}, {"x": 1.0}])
+    equal(failures, {})
+
+
+def test_rounds__are_as_many_as_the_line_that_wants_most_of_them():
+    lines = [report.Line("a", "x.one", "y", 1), report.Line("b", "x.two", (), 1, runs=3), report.Line("c", "z", (), 1, runs=3)]
+
+    equal(bench.rounds_of(lines, 10), {"x": 10, "y": 10, "z": 3})
+    equal(bench.rounds_of(lines, 2), {"x": 2, "y": 2, "z": 2})
+
+
+def test_value__without_a_baseline_is_the_figure_itself():
+    alone = report.Line("d", "m.count", (), 60, better="lower", unit="")
+    outcome = report.evaluate(alone, [{"m.count": 50, "m.other": 1}], {})
+
+    equal((outcome.value, outcome.reached), (50, True))
+
+
+def test_value__of_several_baselines_is_against_the_one_with_the_best_median():
+    lower = report.Line("d", "p", ("slow", "fast"), 0.85, better="lower", unit="s")
+    found = [{"p": 1.0, "slow": 4.0, "fast": 2.0}, {"p": 1.0, "slow": 1.0, "fast": 2.0}, {"p": 1.0, "slow": 4.0, "fast": 2.0}]
+
+    equal(report.evaluate(lower, found, {}).ratios, [0.5, 0.5, 0.5])
+
+
+def test_value__needs_all_that_its_measures_failed_to_bring():
+    outcome = report.evaluate(report.Line("d", "m.count", (), 60), [], {"m": "broke"})
+
+    equal((outcome.value, outcome.reason), (None, "broke"))
+
+
+def test_lines__each_has_a_group_that_takes_all_of_it():
+    for line in scenarios.LINES:
+        assert scenarios.group_of(line) in scenarios.GROUPS
 
 
 def unmeasured(measure, setup):

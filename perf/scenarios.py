@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""scenarios.py -- the one table: which lines `make bench` ends with, and where their measures are taken
+
+A new line is an entry of LINES and, unless it is there already, a measure: a function of a measures.Setup in some module's table, which is
+named in GROUPS. It returns a figure, or several as a dictionary: what `qemu` returns as {"total": 1.2} a line calls "qemu.total".
+"""
+import dataclasses
+
+import measures
+from report import Line
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Measures that are taken in one place, in the order in which a round takes them there, and the next one back."""
+    measures: dict
+    vms: tuple = ()  # none: on this machine; else what tests/vm/run is told besides
+    intro: str = ""
+
+
+GROUPS = {
+    "native": Group({**measures.NATIVE}, intro="Here: a quiet guest of {memory} behind {page_size} pages"),
+    "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}"),
+}
+
+LINES = [
+    Line("rdma_vs_ib_write_bw", "rdma", "ib_write_bw", 0.95),
+    Line("tcp_vs_socket", "tcp", "socket", 0.95),
+    Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
+    Line("loop_vs_memcpy", "loop", "memcpy", 0.85),
+]
+
+
+def group_of(line):
+    """The name of the group that takes @line; both of its measures are in one, or they could not be compared."""
+    wanted = set(line.measures)
+    for name, group in GROUPS.items():
+        if wanted <= set(group.measures):
+            return name
+    raise KeyError(f"{line.name}: no group measures all of {', '.join(sorted(wanted))}")
