@@ -4,6 +4,7 @@ libdecant_srcs += \
 	transport/migration/damage.c \
 	transport/migration/extents.c \
 	transport/migration/fate.c \
+	transport/migration/first_pass.c \
 	transport/migration/forecast.c \
 	transport/migration/granules.c \
 	transport/migration/greeter.c \

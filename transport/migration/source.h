@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * source.h -- struct decant_migration: the controller at the source, shared by migration.c (life, stages), precopy.c
- * (passes), switchover.c (hand-over) and settle.c (when in doubt)
+ * and first_pass.c (passes), switchover.c (hand-over) and settle.c (when in doubt)
  */
 #ifndef MIGRATION_SOURCE_H
 #define MIGRATION_SOURCE_H
@@ -62,6 +62,16 @@ int migration_step(struct decant_migration *migration, enum handover_source_even
 
 /* precopy_run() -- passes, until it is time to switch over */
 int precopy_run(struct decant_migration *migration, struct decant_error *err);
+
+/* first_pass_send() -- pass 1, up to its acknowledged barrier: everything that has data, but for holes and zero pages */
+int first_pass_send(struct decant_migration *migration, struct decant_error *err);
+
+/* precopy_push_runs() -- push the pages set in @bitmap, whose bit 0 is the page at @offset of @region */
+int precopy_push_runs(struct decant_migration *migration, uint32_t region, uint64_t offset, const uint64_t *bitmap,
+		      uint64_t pages, struct decant_error *err);
+
+/* precopy_advance() -- the progress is @permille at least; published */
+void precopy_advance(struct decant_migration *migration, uint32_t permille);
 
 /* precopy_harvest() -- fetch what is dirty into migration->dirty; the bytes that are in it now */
 int precopy_harvest(struct decant_migration *migration, uint64_t *bytes, struct decant_error *err);
