@@ -7,6 +7,7 @@
 #   vmm_srcs, vmm_objs    libvmm.a: the reference VMM without its main()
 #   decant_srcs           the rest of the program decant
 #   bench_srcs            decant-point, which takes the measurements of perf/bench.py
+#   observe_srcs          decant-observe, which times a migration from outside
 # and for tests the lists of docs/testing.md. Everything built goes under $(O).
 
 .DEFAULT_GOAL := all
@@ -121,6 +122,7 @@ integration_tests :=
 script_tests :=
 fuzz_targets :=
 bench_srcs :=
+observe_srcs :=
 include $(modules)
 
 objs_of = $(patsubst %,$(O)/$(2)/%.o,$(basename $(1)))

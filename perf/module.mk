@@ -6,3 +6,10 @@ bench_srcs += \
 	perf/point_memcpy.c \
 	perf/point_socket.c \
 	perf/quiet.c
+
+# The observer, which times a migration from outside.
+observe_srcs += \
+	perf/observe.c \
+	perf/observe_cpu.c \
+	perf/observe_memory.c \
+	perf/observe_peer.c

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # rules.mk -- the driver of the harness, and the benches themselves
 bench_driver := $(O)/perf/decant-point
+bench_observer := $(O)/perf/decant-observe
 
 $(bench_driver): $(call obj,$(bench_srcs)) $(static_libs)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link)
+$(bench_observer): $(call obj,$(observe_srcs)) $(O)/libdecant.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link)
 
 run_bench = $(PYTHON) perf/bench.py --build $(O) $(BENCH)
 .PHONY: bench-driver bench bench-quick
-bench-driver: $(bench_driver)
+bench-driver: $(bench_driver) $(bench_observer)
 bench: ## measure what decant reaches against what carries it: BENCH='--only NAME --runs N --memory SIZE'
 	@tools/deps.sh build bench vm
 	+@$(MAKE) --no-print-directory O=$(O) all bench-driver
