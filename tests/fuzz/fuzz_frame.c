@@ -87,10 +87,10 @@ static void fuzz_hello(const uint8_t *bytes, size_t length)
 /* What follows is padding of the connection manager's. */
 static void fuzz_private_data(const uint8_t *bytes, size_t length)
 {
-	uint8_t encoded[HELLO_SIZE];
+	uint8_t encoded[REFUSAL_SIZE];
 	struct welcome welcome;
 	struct hello hello;
-	enum refusal why;
+	struct refused refused;
 
 	if (hello_decode(&hello, bytes, length) == 0) {
 		hello_encode(&hello, encoded);
@@ -100,11 +100,10 @@ static void fuzz_private_data(const uint8_t *bytes, size_t length)
 		welcome_encode(&welcome, encoded);
 		assert(length >= WELCOME_SIZE && memcmp(encoded, bytes, WELCOME_SIZE) == 0);
 	}
-	why = refusal_decode(bytes, length);
-	if (why != REFUSAL_NONE) {
-		refusal_encode(why, encoded);
+	if (refusal_decode(&refused, bytes, length) != REFUSAL_NONE) {
+		refusal_encode(&refused, encoded);
 		assert(length >= REFUSAL_SIZE && memcmp(encoded, bytes, REFUSAL_SIZE) == 0);
-		assert(refusal_str(why)[0] != '\0');
+		assert(refusal_str(refused.why)[0] != '\0');
 	}
 }
 

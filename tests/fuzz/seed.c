@@ -107,14 +107,15 @@ static int seed_private_data(void)
 {
 	const struct hello hello = { .channel = 3, .epoch = 2, .token = "0123456789abcde" };
 	const struct welcome welcome = { .credits = 16, .answer = "edcba9876543210" };
-	uint8_t bytes[HELLO_SIZE];
+	const struct refused refused = { .why = REFUSAL_FAILED, .code = 12, .text = "queue pair: no memory" };
+	uint8_t bytes[REFUSAL_SIZE];
 	int rc;
 
 	hello_encode(&hello, bytes);
 	rc = seed_write("fuzz_frame", "rdma_hello", bytes, HELLO_SIZE);
 	welcome_encode(&welcome, bytes);
 	rc = rc < 0 ? rc : seed_write("fuzz_frame", "rdma_welcome", bytes, WELCOME_SIZE);
-	refusal_encode(REFUSAL_TWICE, bytes);
+	refusal_encode(&refused, bytes);
 	return rc < 0 ? rc : seed_write("fuzz_frame", "rdma_refusal", bytes, REFUSAL_SIZE);
 }
 

@@ -96,6 +96,10 @@ matrix_fake_args := rdma 7
 matrix_fake_without := $(fake_verbs_packages)
 matrix_fake_timeout := 600
 
+integration_tests += cancel_connecting
+cancel_connecting_srcs := tests/integration/cancel_connecting.c $(pair_srcs)
+cancel_connecting_objs := $(lib_calls_obj)
+
 # Each call of libc, and of the verbs, fails in its turn.
 calls_srcs := \
 	tests/integration/calls.c \

@@ -76,6 +76,7 @@ struct fabric_pair_opts {
 	const char *rails;   /* --rail: "LOCAL[=REMOTE][,...]", each a device or an address; NULL: any */
 	bool hardware_only;  /* leave software rails out */
 	uint64_t timeout_ns; /* for all of it */
+	int wake_fd;         /* becomes readable when it shall end with -ECANCELED; -1: never */
 	struct decant_log log;
 };
 
@@ -131,6 +132,7 @@ struct fabric_source_opts {
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];  /* to show */
 	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE]; /* that the sink must show then */
 	uint64_t connect_timeout_ns;
+	int wake_fd; /* becomes readable when source_connect() shall end with -ECANCELED; not looked at later; -1: never */
 	struct decant_log log;
 };
 

@@ -474,6 +474,7 @@ static int choose_route(struct decant_mover *mover, struct decant_error *err)
 		.peer = mover->peer_text,
 		.welcome = &mover->welcome,
 		.timeout_ns = time_left(mover, mover->setup.connect_timeout_ns),
+		.wake_fd = mover->wake_fd,
 		.log = mover->log,
 	};
 
@@ -582,6 +583,7 @@ static int connect_channels(struct decant_mover *mover, const struct wire_opened
 		.epoch = opened->epoch,
 		.address.length = opened->address_length,
 		.connect_timeout_ns = time_left(mover, mover->setup.opts.peer_timeout_ns),
+		.wake_fd = mover->wake_fd,
 		.log = mover->log,
 	};
 	int rc = take_tokens(mover, opened, &opts, err);
@@ -681,7 +683,8 @@ static struct decant_error why_lost(struct decant_mover *mover, const struct dec
 	decant_error_clear(&why);
 	mover->route.ops->source_last_error(mover->source, &why);
 	DECANT_AUTO_UNLOCK(&mover->lock);
-	if (why.code == 0)
+	/* that the other end has hung up says little where that end has said why */
+	if (why.code == 0 || (why.code == -ECONNRESET && mover->lost.code != 0))
 		why = mover->lost;
 	if (why.code == 0)
 		decant_error_set(&why, -ETIMEDOUT, "no progress");

@@ -39,7 +39,7 @@ struct decant_mover {
 	struct auth_key *own_key;                          /* that, unless it is somebody else's */
 	const struct decant_memory *memory;
 	struct decant_log log;
-	int wake_fd; /* set by cancel, while there is no peer to wake */
+	int wake_fd; /* set by cancel, for what waits for neither the peer nor @changed: connecting */
 
 	/* feeder's thread only */
 	struct route route;

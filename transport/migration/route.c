@@ -4,6 +4,7 @@
 
 #include "migration/host.h"
 #include "migration/rails.h"
+#include "util/io.h"
 #include "util/log.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -59,6 +60,7 @@ static int find_pairs(const struct route_opts *opts, const struct fabric_ops *rd
 		.rails = opts->rails,
 		.hardware_only = !software,
 		.timeout_ns = opts->timeout_ns,
+		.wake_fd = opts->wake_fd,
 		.log = opts->log,
 	};
 	int rc;
@@ -100,6 +102,8 @@ static int choose_auto(const struct route_opts *opts, struct route *route, struc
 	struct decant_error why = DECANT_ERROR_INIT;
 
 	if (choose_rdma(opts, false, route, &why) < 0) {
+		if (io_wake_test(opts->wake_fd))
+			return decant_error_set(err, -ECANCELED, "%s", why.msg);
 		set_reason(route, "no RDMA path: ", why.msg);
 		if (take_tcp(route, err) < 0)
 			return -EOPNOTSUPP;

@@ -21,6 +21,7 @@ struct route_opts {
 	const char *peer;   /* for messages */
 	const struct wire_welcome *welcome;
 	uint64_t timeout_ns; /* for looking which rails reach each other */
+	int wake_fd;         /* readable: give that up; -1: never */
 	struct decant_log log;
 };
 

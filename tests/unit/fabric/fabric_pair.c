@@ -116,7 +116,7 @@ static void pair_rails(struct joined *pair)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct fabric_rail rails[FABRIC_RAILS_MAX];
-	struct fabric_pair_opts opts = { .remote = rails, .timeout_ns = PAIR_LATE_NS };
+	struct fabric_pair_opts opts = { .remote = rails, .timeout_ns = PAIR_LATE_NS, .wake_fd = -1 };
 	int count;
 
 	if (pair->ops->rails == NULL)
@@ -162,6 +162,7 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 		.channels = channels,
 		.epoch = 7,
 		.connect_timeout_ns = PAIR_LATE_NS,
+		.wake_fd = -1,
 	};
 	pair_rails(pair);
 	if (ops->sink_open(&pair->sink_opts, &pair->sink, &err) < 0)

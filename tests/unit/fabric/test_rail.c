@@ -8,12 +8,14 @@
 #include "fabric/rdma/rail.h"
 #include "support/fake_verbs.h"
 #include "util/clock.h"
+#include "util/io.h"
 
 #include <decant/rdma.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define CALLS_MAX 200
@@ -154,7 +156,7 @@ static void test_rail_list__any_call_may_fail(void **state)
 
 static struct fabric_pair_opts towards(const struct fabric_rail *remote, uint32_t count)
 {
-	return (struct fabric_pair_opts){ .remote = remote, .count = count, .timeout_ns = PATIENT };
+	return (struct fabric_pair_opts){ .remote = remote, .count = count, .timeout_ns = PATIENT, .wake_fd = -1 };
 }
 
 static void test_rail_pair__each_with_its_neighbour(void **state)
@@ -227,6 +229,22 @@ static void test_rail_pair__nobody_answers(void **state)
 	assert_true(clock_now_ns() - begin_ns >= 100 * NSEC_PER_MSEC);
 }
 
+static void test_rail_pair__ends_at_once_when_it_is_woken(void **state)
+{
+	const struct fabric_rail remote = a_rail("fake0", 0, 200);
+	struct fabric_pair_opts opts = towards(&remote, 1);
+	struct fabric_pair pairs[FABRIC_PAIRS_MAX];
+	struct decant_error err = DECANT_ERROR_INIT;
+	uint64_t begin_ns = clock_now_ns();
+
+	(void)state;
+	opts.wake_fd = io_wake_new();
+	io_wake_set(opts.wake_fd);
+	assert_int_equal(rail_pair(&opts, pairs, &err), -ECANCELED);
+	assert_true(clock_now_ns() - begin_ns < PATIENT / 2);
+	close(opts.wake_fd);
+}
+
 static void test_rail_pair__does_not_wait_long_for_a_second(void **state)
 {
 	const struct fabric_rail remote[] = { a_rail("fake0", 0, 1), a_rail("gone", 1, 200) };
@@ -251,7 +269,9 @@ static void test_rail_pair__no_route(void **state)
 	fake_plan_set(&plan);
 	assert_int_equal(rail_pair(&opts, pairs, &err), -ENETUNREACH);
 	assert_non_null(strstr(err.msg, "--rail LOCAL=REMOTE"));
-	assert_int_equal(rail_pair(&(struct fabric_pair_opts){ .timeout_ns = PATIENT }, pairs, &err), -ENODEV);
+	assert_int_equal(rail_pair(&(struct fabric_pair_opts){ .timeout_ns = PATIENT, .wake_fd = -1 }, pairs,
+				   &err),
+			 -ENODEV);
 	assert_non_null(strstr(err.msg, "the destination has no usable RDMA rail"));
 }
 
@@ -369,6 +389,7 @@ int main(void)
 		CASE(test_rail_pair__as_asked_for),
 		CASE(test_rail_pair__software_is_left_out_if_told),
 		CASE(test_rail_pair__nobody_answers),
+		CASE(test_rail_pair__ends_at_once_when_it_is_woken),
 		CASE(test_rail_pair__does_not_wait_long_for_a_second),
 		CASE(test_rail_pair__no_route),
 		CASE(test_rail_pair__any_call_may_fail),

@@ -7,6 +7,7 @@
 
 #include "unit/fabric/rdma_rig.h"
 #include "util/clock.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -365,6 +366,40 @@ static void test_connect__ends_in_time_whatever_does_not_answer(void **state)
 	expect_no_connection(&no_route, -ENETUNREACH);
 }
 
+static void *wake_soon(void *opaque)
+{
+	usleep(20000);
+	io_wake_set(*(const int *)opaque);
+	return NULL;
+}
+
+static void test_connect__ends_at_once_when_it_is_woken(void **state)
+{
+	const struct fake_plan silent = { .silent = true };
+	struct joined *pair = pair_open(rdma, 3);
+	struct fabric_source *source = NULL;
+	struct decant_error err = DECANT_ERROR_INIT;
+	const uint64_t begin_ns = clock_now_ns();
+	int wake_fd = io_wake_new();
+	pthread_t thread;
+
+	(void)state;
+	pair->source_opts.wake_fd = wake_fd;
+	fake_plan_set(&silent);
+	assert_int_equal(pthread_create(&thread, NULL, wake_soon, &wake_fd), 0);
+	assert_int_equal(rdma->source_connect(&pair->source_opts, &source, &err), -ECANCELED);
+	assert_true(clock_now_ns() - begin_ns < PAIR_LATE_NS / 2);
+	pthread_join(thread, NULL);
+	fake_plan_set(NULL);
+	assert_null(source);
+	close(wake_fd);
+
+	pair->source_opts.wake_fd = -1;
+	pair_connect(pair);
+	rdma_rig_move(pair, 1);
+	pair_free(pair);
+}
+
 static void test_connect__says_when_the_sink_cannot_make_its_end(void **state)
 {
 	/* the source's queue pair is the first, the sink's the second */
@@ -376,7 +411,8 @@ static void test_connect__says_when_the_sink_cannot_make_its_end(void **state)
 	(void)state;
 	fake_plan_set(&plan);
 	assert_int_equal(rdma->source_connect(&pair->source_opts, &source, &err), -EACCES);
-	assert_non_null(strstr(err.msg, "its log"));
+	assert_non_null(strstr(err.msg, "queue pair"));
+	assert_non_null(strstr(err.msg, "RLIMIT_MEMLOCK"));
 	pair_connect(pair);
 	pair_barrier(pair, 1);
 	pair_free(pair);
@@ -604,6 +640,7 @@ int main(void)
 		rdma_rig_test(test_device__that_is_removed_loses_the_epoch),
 		rdma_rig_test(test_port__that_goes_down_loses_the_epoch),
 		rdma_rig_test(test_connect__ends_in_time_whatever_does_not_answer),
+		rdma_rig_test(test_connect__ends_at_once_when_it_is_woken),
 		rdma_rig_test(test_connect__says_when_the_sink_cannot_make_its_end),
 		rdma_rig_test(test_expose__that_fails_half_way_leaves_nothing_and_may_be_tried_again),
 		rdma_rig_test(test_map__that_fails_half_way_leaves_nothing_and_may_be_tried_again),

@@ -149,9 +149,13 @@ static void expect_refused(const struct joined *pair, const void *data, uint8_t 
 {
 	struct stranger *stranger = knock(pair, 0, data, length);
 	struct rdma_cm_event *event = next_event(stranger);
+	struct refused refused;
 
 	assert_int_equal(event->event, RDMA_CM_EVENT_REJECTED);
-	assert_int_equal(refusal_decode(event->param.conn.private_data, event->param.conn.private_data_len), why);
+	assert_int_equal(refusal_decode(&refused, event->param.conn.private_data,
+					event->param.conn.private_data_len),
+			 why);
+	assert_int_equal(refused.text[0] != '\0', why == REFUSAL_FAILED);
 	rdma_ack_cm_event(event);
 	stranger_free(stranger);
 }

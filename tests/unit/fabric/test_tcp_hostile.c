@@ -482,6 +482,8 @@ static void *answer_hellos(void *arg)
 		if (sink->fd[i] < 0 ||
 		    io_recv_full(sink->fd[i], hello, sizeof(hello), clock_deadline_ns(PAIR_LATE_NS), -1) < 0)
 			return NULL;
+		if (sink->opts.wake_fd >= 0)
+			io_wake_set(sink->opts.wake_fd);
 		if (sink->type != 0)
 			put_head(sink->fd[i], sink->type, 0, sink->value);
 		if (sink->type == FRAME_OK)
@@ -490,7 +492,7 @@ static void *answer_hellos(void *arg)
 	return NULL;
 }
 
-static void start_false_sink(struct false_sink *sink, uint32_t channels, uint16_t type, uint64_t value)
+static void start_sink(struct false_sink *sink, uint32_t channels, uint16_t type, uint64_t value, int wake_fd)
 {
 	struct address address = { .host = "127.0.0.1" };
 
@@ -502,9 +504,15 @@ static void start_false_sink(struct false_sink *sink, uint32_t channels, uint16_
 		.peer_host = "127.0.0.1",
 		.channels = channels,
 		.connect_timeout_ns = PAIR_LATE_NS,
+		.wake_fd = wake_fd,
 		.address = { .length = 4, .bytes = { 1, 0, address.port & 0xff, address.port >> 8 } },
 	};
 	assert_int_equal(pthread_create(&sink->thread, NULL, answer_hellos, sink), 0);
+}
+
+static void start_false_sink(struct false_sink *sink, uint32_t channels, uint16_t type, uint64_t value)
+{
+	start_sink(sink, channels, type, value, -1);
 }
 
 static void stop_false_sink(struct false_sink *sink)
@@ -541,6 +549,25 @@ static void test_connect__to_a_false_sink_fails(void **state)
 	expect_connect(77, 0, PAIR_LATE_NS, -EPROTO);
 	expect_connect(FRAME_REFUSED, FRAME_REFUSED_TOKEN, PAIR_LATE_NS, -EACCES);
 	expect_connect(0, 0, 50 * NSEC_PER_MSEC, -ETIMEDOUT);
+}
+
+/* woken when the sink has the first hello, and answers none */
+static void test_connect__ends_at_once_when_it_is_woken(void **state)
+{
+	const uint64_t begin_ns = clock_now_ns();
+	const int wake_fd = io_wake_new();
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct fabric_source *source = NULL;
+	struct false_sink sink;
+
+	(void)state;
+	start_sink(&sink, 1, 0, 0, wake_fd);
+	assert_int_equal(tcp->source_connect(&sink.opts, &source, &err), -ECANCELED);
+	assert_true(clock_now_ns() - begin_ns < PAIR_LATE_NS / 2);
+	assert_null(source);
+	pthread_join(sink.thread, NULL);
+	stop_false_sink(&sink);
+	close(wake_fd);
 }
 
 /* what comes on the way back of @channel makes the source fail */
@@ -645,6 +672,7 @@ int main(void)
 		cmocka_unit_test(test_source__that_dies_is_lost),
 		cmocka_unit_test(test_fence__in_the_middle_of_a_frame_does_not_wait_for_its_rest),
 		cmocka_unit_test(test_connect__to_a_false_sink_fails),
+		cmocka_unit_test(test_connect__ends_at_once_when_it_is_woken),
 		cmocka_unit_test(test_source__trusts_nothing_on_the_way_back),
 		cmocka_unit_test(test_message__runs_out_of_credit_and_gets_it_back),
 		cmocka_unit_test(test_stop__does_not_wait_for_a_sink_that_hangs),

@@ -45,6 +45,7 @@ static int choose(const char *fabric, const char *rails)
 		.peer = PEER,
 		.welcome = &welcome,
 		.timeout_ns = 1000000000u,
+		.wake_fd = -1,
 	};
 
 	return route_choose(&opts, &route, &err);

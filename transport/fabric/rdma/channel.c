@@ -329,8 +329,9 @@ static int refuse_completion(const struct channel *channel, const struct ibv_wc 
 		code = -EACCES;
 	else if (wc->status == IBV_WC_WR_FLUSH_ERR)
 		code = -ECONNRESET;
-	return decant_error_set(err, code, "channel %" PRIu32 ": %s completed with \"%s\" (vendor's code %#x)",
-				channel->index, what, ibv_wc_status_str(wc->status), wc->vendor_err);
+	return decant_error_set(err, code, "channel %" PRIu32 ": %s completed with \"%s\" (vendor's code %#x); %s",
+				channel->index, what, ibv_wc_status_str(wc->status), wc->vendor_err,
+				diagnose_completion(wc->status));
 }
 
 static int take_receive(const struct channel *channel, const struct ibv_wc *wc, struct channel_receipt *receipt,

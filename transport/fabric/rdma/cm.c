@@ -63,7 +63,7 @@ uint16_t cm_port(struct rdma_cm_id *id)
 }
 
 /* The event channel is shared with ids that stand already: the end of one of those ends this, too. */
-static int next_event(struct rdma_cm_id *id, struct cm_event *event, uint64_t deadline_ns, int stop_fd)
+static int next_event(struct rdma_cm_id *id, struct cm_event *event, uint64_t deadline_ns, int wake_fd)
 {
 	int rc;
 
@@ -72,9 +72,42 @@ static int next_event(struct rdma_cm_id *id, struct cm_event *event, uint64_t de
 		if (rc == 0 && event->id != id)
 			rc = cm_ends(event->type) ? -ECONNRESET : -EAGAIN;
 		else if (rc == -EAGAIN)
-			rc = io_wait(id->channel->fd, POLLIN, deadline_ns, stop_fd) ?: -EAGAIN;
+			rc = io_wait(id->channel->fd, POLLIN, deadline_ns, wake_fd) ?: -EAGAIN;
 	} while (rc == -EAGAIN);
 	return rc;
+}
+
+/* The peer's end could not be made: what there is to be done there. */
+static const char *advise_peer(uint32_t code)
+{
+	switch (code) {
+	case ENOMEM:
+		return "raise RLIMIT_MEMLOCK there (`ulimit -l`), or its rdma cgroup's rdma.max, or use fewer --channels";
+	case EAGAIN:
+		return "raise its rdma cgroup's rdma.max, or use fewer --channels";
+	case EACCES:
+	case EPERM:
+		return "it may not use its device: `decant probe` there says what is missing";
+	default:
+		return "`decant probe` there says what its rails can do";
+	}
+}
+
+static int refuse_rejection(const struct cm_event *event, const char *step, struct decant_error *err)
+{
+	struct refused refused;
+
+	if (refusal_decode(&refused, event->data, event->length) == REFUSAL_NONE)
+		return decant_error_set(
+			err, -ECONNREFUSED,
+			"%s: refused: nobody listens there: has the destination ended? else a firewall, or "
+			"another host with that address",
+			step);
+	if (refused.why != REFUSAL_FAILED)
+		return decant_error_set(err, -EACCES, "%s: refused: %s", step, refusal_str(refused.why));
+	return decant_error_set(err, -EACCES, "%s: refused: %s: %s; %s", step, refusal_str(refused.why),
+				refused.text[0] != '\0' ? refused.text : "it does not say why",
+				advise_peer(refused.code));
 }
 
 /* How an event that is not the one that was due reads. */
@@ -82,19 +115,15 @@ static int refuse_event(const struct cm_event *event, const char *step, struct d
 {
 	const int code = event->status < 0 ? event->status : -ENETUNREACH;
 
-	if (event->type == RDMA_CM_EVENT_REJECTED) {
-		const enum refusal why = refusal_decode(event->data, event->length);
-
-		return decant_error_set(err, why == REFUSAL_NONE ? -ECONNREFUSED : -EACCES, "%s: refused: %s",
-					step, why == REFUSAL_NONE ? "nobody listens there" : refusal_str(why));
-	}
+	if (event->type == RDMA_CM_EVENT_REJECTED)
+		return refuse_rejection(event, step, err);
 	return decant_error_set(err, code, "%s: %s: %s", step, rdma_event_str(event->type), strerror(-code));
 }
 
 static int await(struct rdma_cm_id *id, enum rdma_cm_event_type due, const char *step, struct cm_event *event,
-		 uint64_t deadline_ns, int stop_fd, struct decant_error *err)
+		 uint64_t deadline_ns, int wake_fd, struct decant_error *err)
 {
-	const int rc = next_event(id, event, deadline_ns, stop_fd);
+	const int rc = next_event(id, event, deadline_ns, wake_fd);
 
 	if (rc == -ECONNRESET)
 		return decant_error_set(err, rc, "%s: meanwhile a channel that stood has ended: %s", step,
@@ -113,7 +142,7 @@ static int step_ms(uint64_t deadline_ns)
 }
 
 int cm_resolve(struct rdma_cm_id *id, const struct fabric_pair *pair, uint16_t port, uint64_t deadline_ns,
-	       int stop_fd, struct decant_error *err)
+	       int wake_fd, struct decant_error *err)
 {
 	const bool software = pair->local.software || pair->remote.software;
 	struct sockaddr_storage local, remote;
@@ -126,7 +155,7 @@ int cm_resolve(struct rdma_cm_id *id, const struct fabric_pair *pair, uint16_t p
 				   step_ms(deadline_ns));
 	if (rc < 0)
 		return decant_error_set(err, rc, "resolve the address: %s", strerror(-rc));
-	rc = await(id, RDMA_CM_EVENT_ADDR_RESOLVED, "resolve the address", &event, deadline_ns, stop_fd, err);
+	rc = await(id, RDMA_CM_EVENT_ADDR_RESOLVED, "resolve the address", &event, deadline_ns, wake_fd, err);
 	if (rc < 0)
 		return rc;
 	/* older kernels do not have the option: then a dead peer is noticed later, by the control connection first */
@@ -134,7 +163,7 @@ int cm_resolve(struct rdma_cm_id *id, const struct fabric_pair *pair, uint16_t p
 	rc = verbs_resolve_route(id, step_ms(deadline_ns));
 	if (rc < 0)
 		return decant_error_set(err, rc, "resolve the route: %s", strerror(-rc));
-	return await(id, RDMA_CM_EVENT_ROUTE_RESOLVED, "resolve the route", &event, deadline_ns, stop_fd, err);
+	return await(id, RDMA_CM_EVENT_ROUTE_RESOLVED, "resolve the route", &event, deadline_ns, wake_fd, err);
 }
 
 struct rdma_conn_param cm_param(const void *data, uint8_t length)
@@ -148,7 +177,7 @@ struct rdma_conn_param cm_param(const void *data, uint8_t length)
 }
 
 int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, struct welcome *welcome, uint64_t deadline_ns,
-	       int stop_fd, struct decant_error *err)
+	       int wake_fd, struct decant_error *err)
 {
 	struct rdma_conn_param param = cm_param(hello, HELLO_SIZE);
 	struct cm_event event;
@@ -156,7 +185,7 @@ int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, struct welcome *welc
 
 	if (rc < 0)
 		return decant_error_set(err, rc, "connect: %s", strerror(-rc));
-	rc = await(id, RDMA_CM_EVENT_ESTABLISHED, "connect", &event, deadline_ns, stop_fd, err);
+	rc = await(id, RDMA_CM_EVENT_ESTABLISHED, "connect", &event, deadline_ns, wake_fd, err);
 	if (rc < 0)
 		return rc;
 	if (welcome_decode(welcome, event.data, event.length) < 0)

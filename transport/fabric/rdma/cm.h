@@ -35,14 +35,14 @@ uint16_t cm_port(struct rdma_cm_id *id);
 /*
  * cm_resolve() -- from @local to @remote: address, then route
  *
- * @stop_fd: readable means give up, -1 for none. Returns 0, -ECANCELED, -ETIMEDOUT, -ENETUNREACH, or another reason.
+ * @wake_fd: readable means give up, -1 for none. Returns 0, -ECANCELED, -ETIMEDOUT, -ENETUNREACH, or another reason.
  */
 int cm_resolve(struct rdma_cm_id *id, const struct fabric_pair *pair, uint16_t port, uint64_t deadline_ns,
-	       int stop_fd, struct decant_error *err);
+	       int wake_fd, struct decant_error *err);
 
 /* cm_connect() -- with @hello of HELLO_SIZE bytes; on success @welcome is the peer's. The id has its queue pair. */
 int cm_connect(struct rdma_cm_id *id, const uint8_t *hello, struct welcome *welcome, uint64_t deadline_ns,
-	       int stop_fd, struct decant_error *err);
+	       int wake_fd, struct decant_error *err);
 
 /* cm_param() -- what both ends ask of a reliable connection: no READs, few retries of a receiver that is not ready */
 struct rdma_conn_param cm_param(const void *data, uint8_t length);

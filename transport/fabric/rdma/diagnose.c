@@ -335,6 +335,29 @@ int diagnose_register(int code, const char *device, uint64_t length, uint64_t ne
 
 /* ---- the way to the peer ---- */
 
+const char *diagnose_completion(enum ibv_wc_status status)
+{
+	switch (status) {
+	case IBV_WC_RETRY_EXC_ERR:
+		return "the other host's NIC does not acknowledge: see whether that host lives, cable, switch, and MTU and "
+		       "flow control (PFC) on the way";
+	case IBV_WC_RNR_RETRY_EXC_ERR:
+		return "decant at the other end takes nothing: see whether it stands still there";
+	case IBV_WC_REM_ACCESS_ERR:
+	case IBV_WC_REM_INV_REQ_ERR:
+	case IBV_WC_REM_OP_ERR:
+		return "the other end's NIC refuses it: see that end's log, and its kernel's";
+	case IBV_WC_WR_FLUSH_ERR:
+		return "the connection has ended: see whether decant, or its host, has ended at the other end";
+	case IBV_WC_LOC_PROT_ERR:
+	case IBV_WC_LOC_LEN_ERR:
+	case IBV_WC_LOC_QP_OP_ERR:
+		return "this host's NIC refuses its own memory or work: see the kernel's log, and report it";
+	default:
+		return "this host's NIC or its driver is in error: see the kernel's log, and update its firmware";
+	}
+}
+
 int diagnose_path(int code, const struct fabric_rail *local, const struct fabric_rail *remote,
 		  struct decant_error *err)
 {

@@ -13,6 +13,7 @@
 
 #include "fabric/fabric.h"
 #include "fabric/rdma/sysfs.h"
+#include "fabric/rdma/verbs.h"
 
 #include <decant/error.h>
 #include <stdint.h>
@@ -35,6 +36,9 @@ int diagnose_register(int code, const char *device, uint64_t length, uint64_t ne
 /* the address (or the route to it) was not resolved; @code from the call or from the event's status */
 int diagnose_path(int code, const struct fabric_rail *local, const struct fabric_rail *remote,
 		  struct decant_error *err);
+
+/* diagnose_completion() -- what to do about work that completed with @status; never NULL */
+const char *diagnose_completion(enum ibv_wc_status status);
 
 /*
  * What the above are made of. @root goes before every path, as in sysfs.h.

@@ -29,9 +29,15 @@ struct welcome_wire {
 	uint8_t answer[FABRIC_TOKEN_SIZE];
 };
 
+struct refusal_wire {
+	struct head head;
+	uint32_t code;
+	char text[REFUSAL_TEXT_MAX];
+};
+
 _Static_assert(sizeof(struct hello_wire) == HELLO_SIZE, "HELLO_SIZE");
 _Static_assert(sizeof(struct welcome_wire) == WELCOME_SIZE, "WELCOME_SIZE");
-_Static_assert(sizeof(struct head) == REFUSAL_SIZE, "REFUSAL_SIZE");
+_Static_assert(sizeof(struct refusal_wire) == REFUSAL_SIZE, "REFUSAL_SIZE");
 
 static const uint8_t magic_hello[4] = { 'd', 'c', 'r', 'H' };
 static const uint8_t magic_welcome[4] = { 'd', 'c', 'r', 'W' };
@@ -107,21 +113,55 @@ int welcome_decode(struct welcome *welcome, const void *bytes, size_t length)
 	return 0;
 }
 
-void refusal_encode(enum refusal why, uint8_t bytes[REFUSAL_SIZE])
+static bool is_printable(char c)
 {
-	const struct head head = make_head(magic_refusal, REFUSAL_SIZE, (uint16_t)why);
-
-	memcpy(bytes, &head, sizeof(head));
+	return c >= 0x20 && c <= 0x7e;
 }
 
-enum refusal refusal_decode(const void *bytes, size_t length)
+void refusal_encode(const struct refused *refused, uint8_t bytes[REFUSAL_SIZE])
 {
-	struct head head;
+	struct refusal_wire wire = {
+		.head = make_head(magic_refusal, REFUSAL_SIZE, (uint16_t)refused->why),
+		.code = htole32(refused->code),
+	};
 
+	for (size_t i = 0; i < REFUSAL_TEXT_MAX && refused->text[i] != '\0'; i++)
+		wire.text[i] = is_printable(refused->text[i]) ? refused->text[i] : '?';
+	memcpy(bytes, &wire, sizeof(wire));
+}
+
+/* A text, then zeros to the end. */
+static bool take_text(struct refused *refused, const char *text)
+{
+	size_t i = 0;
+
+	for (; i < REFUSAL_TEXT_MAX && text[i] != '\0'; i++) {
+		if (!is_printable(text[i]))
+			return false;
+		refused->text[i] = text[i];
+	}
+	refused->text[i] = '\0';
+	for (; i < REFUSAL_TEXT_MAX; i++)
+		if (text[i] != '\0')
+			return false;
+	return true;
+}
+
+enum refusal refusal_decode(struct refused *refused, const void *bytes, size_t length)
+{
+	struct refusal_wire wire;
+
+	*refused = (struct refused){ .why = REFUSAL_NONE };
 	if (!is_head(bytes, length, magic_refusal, REFUSAL_SIZE))
 		return REFUSAL_NONE;
-	memcpy(&head, bytes, sizeof(head));
-	return le16toh(head.value) <= REFUSAL_EXPIRED ? (enum refusal)le16toh(head.value) : REFUSAL_NONE;
+	memcpy(&wire, bytes, sizeof(wire));
+	if (le16toh(wire.head.value) > REFUSAL_EXPIRED || !take_text(refused, wire.text))
+		return REFUSAL_NONE;
+	refused->code = le32toh(wire.code);
+	if (le16toh(wire.head.value) != REFUSAL_FAILED && (refused->code != 0 || refused->text[0] != '\0'))
+		return REFUSAL_NONE;
+	refused->why = (enum refusal)le16toh(wire.head.value);
+	return refused->why;
 }
 
 const char *refusal_str(enum refusal why)
@@ -134,7 +174,7 @@ const char *refusal_str(enum refusal why)
 	case REFUSAL_TWICE:
 		return "the channel stands already";
 	case REFUSAL_FAILED:
-		return "it could not make its end of the channel, see its log";
+		return "it could not make its end of the channel";
 	case REFUSAL_EXPIRED:
 		return "it comes too late: the tokens have expired";
 	case REFUSAL_NONE:

@@ -11,7 +11,8 @@
 
 #define HELLO_SIZE 36u   /* of 56 that a request may carry */
 #define WELCOME_SIZE 28u /* of 196 */
-#define REFUSAL_SIZE 8u  /* of 148 */
+#define REFUSAL_SIZE 148u
+#define REFUSAL_TEXT_MAX 136u /* no terminator where all of it is used */
 
 struct hello {
 	uint16_t channel;
@@ -41,8 +42,17 @@ struct welcome {
 void welcome_encode(const struct welcome *welcome, uint8_t bytes[WELCOME_SIZE]);
 int welcome_decode(struct welcome *welcome, const void *bytes, size_t length);
 
-void refusal_encode(enum refusal why, uint8_t bytes[REFUSAL_SIZE]);
-enum refusal refusal_decode(const void *bytes, size_t length); /* REFUSAL_NONE: not one of ours */
+/* The refusal. What comes from a peer that is not known to be one is told to whoever migrates: printable, and no code that means more. */
+struct refused {
+	enum refusal why;
+	uint32_t code;                   /* errno; 0 but for REFUSAL_FAILED */
+	char text[REFUSAL_TEXT_MAX + 1]; /* what went wrong; "" but for REFUSAL_FAILED */
+};
+
+/* refusal_encode() -- a text that is too long is cut, what cannot be printed is sent as '?' */
+void refusal_encode(const struct refused *refused, uint8_t bytes[REFUSAL_SIZE]);
+enum refusal refusal_decode(struct refused *refused, const void *bytes,
+			    size_t length); /* REFUSAL_NONE: not one of ours */
 const char *refusal_str(enum refusal why);
 
 #endif

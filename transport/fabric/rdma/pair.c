@@ -212,9 +212,11 @@ static int pair_resolve(struct pair_search *search, struct decant_error *err)
 			return 0;
 		if (search->picked_count > 0 && until_ns == search->deadline_ns)
 			until_ns = clock_deadline_ns(MORE_NS) < until_ns ? clock_deadline_ns(MORE_NS) : until_ns;
-		rc = io_wait(search->channel->fd, POLLIN, until_ns, -1);
+		rc = io_wait(search->channel->fd, POLLIN, until_ns, search->opts->wake_fd);
 		if (rc == 0)
 			rc = pair_take_events(search);
+		if (rc == -ECANCELED)
+			return decant_error_set(err, rc, "looking for rails: cancelled");
 		if (rc < 0 && rc != -ETIMEDOUT)
 			return decant_error_set(err, rc, "rdma_get_cm_event: %s", strerror(-rc));
 	}

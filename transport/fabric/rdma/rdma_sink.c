@@ -31,6 +31,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -186,11 +187,12 @@ static void serve_channel(struct fabric_sink *sink, uint32_t index)
 
 /* ---- letting channels in ---- */
 
-static void refuse(struct fabric_sink *sink, struct rdma_cm_id *id, enum refusal why, const char *text)
+static void refuse(struct fabric_sink *sink, struct rdma_cm_id *id, const struct refused *refused,
+		   const char *text)
 {
 	uint8_t bytes[REFUSAL_SIZE];
 
-	refusal_encode(why, bytes);
+	refusal_encode(refused, bytes);
 	(void)verbs_reject(id, bytes, sizeof(bytes)); /* it may be gone */
 	rdma_destroy_id(id);
 	if (!sink->refusal_logged)
@@ -251,12 +253,15 @@ static void take_request(struct fabric_sink *sink, const struct cm_event *event)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct hello hello;
-	enum refusal why = judge(sink, event, &hello);
+	struct refused refused = { .why = judge(sink, event, &hello) };
 
-	if (why == REFUSAL_NONE && accept_channel(sink, event->id, hello.channel, &err) < 0)
-		why = REFUSAL_FAILED;
-	if (why != REFUSAL_NONE)
-		refuse(sink, event->id, why, why == REFUSAL_FAILED ? err.msg : refusal_str(why));
+	if (refused.why == REFUSAL_NONE && accept_channel(sink, event->id, hello.channel, &err) < 0) {
+		refused.why = REFUSAL_FAILED;
+		refused.code = (uint32_t)-err.code;
+		snprintf(refused.text, sizeof(refused.text), "%.*s", (int)REFUSAL_TEXT_MAX, err.msg);
+	}
+	if (refused.why != REFUSAL_NONE)
+		refuse(sink, event->id, &refused, err.code != 0 ? err.msg : refusal_str(refused.why));
 }
 
 static struct sink_channel *find_channel(struct fabric_sink *sink, const struct rdma_cm_id *id, uint32_t *index)

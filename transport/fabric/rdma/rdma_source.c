@@ -162,7 +162,7 @@ static int connect_channel(struct fabric_source *source, const struct fabric_sou
 
 	if (rc < 0)
 		return decant_error_set(err, rc, "connection: %s", strerror(-rc));
-	rc = cm_resolve(id, pair, port, deadline_ns, source->stop_fd, err);
+	rc = cm_resolve(id, pair, port, deadline_ns, opts->wake_fd, err);
 	if (rc == 0)
 		rc = open_queues(source, index, id, err);
 	if (rc < 0) {
@@ -171,7 +171,7 @@ static int connect_channel(struct fabric_source *source, const struct fabric_sou
 	}
 	memcpy(hello.token, opts->tokens[index], sizeof(hello.token));
 	hello_encode(&hello, bytes);
-	rc = cm_connect(id, bytes, &welcome, deadline_ns, source->stop_fd, err);
+	rc = cm_connect(id, bytes, &welcome, deadline_ns, opts->wake_fd, err);
 	channel->credits = rc == 0 ? welcome.credits : 0;
 	if (rc == 0 && !token_equal(welcome.answer, opts->answers[index]))
 		rc = decant_error_set(err, -EACCES,
@@ -348,7 +348,8 @@ static int check_stall(struct fabric_source *source, const struct channel *chann
 {
 	if (channel->posted == channel->done || clock_now_ns() - channel->progress_ns < source->stall_ns)
 		return 0;
-	return fail(source, -ETIMEDOUT, "the device has work and completes nothing");
+	return fail(source, -ETIMEDOUT,
+		    "the device has work and completes nothing (see the kernel's log, and the firmware's version)");
 }
 
 static int drain_all(struct fabric_source *source)
@@ -383,9 +384,10 @@ static int take_events(struct fabric_source *source)
 
 	while ((rc = cm_take(source->events, &event)) == 0) {
 		if (event.type == RDMA_CM_EVENT_DEVICE_REMOVAL)
-			return fail(source, -ENODEV, "the device was removed");
+			return fail(source, -ENODEV, "the device was removed (`rdma link` shows what is left)");
 		if (is_ours(source, event.id) && event.type == RDMA_CM_EVENT_DISCONNECTED)
-			return fail(source, -ECONNRESET, "the destination has closed a channel");
+			return fail(source, -ECONNRESET,
+				    "the destination has closed a channel (does decant still run there?)");
 	}
 	return rc == -EAGAIN ? 0 : fail(source, rc, "connection manager");
 }

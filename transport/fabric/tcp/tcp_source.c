@@ -184,7 +184,7 @@ static int source_hello(const struct fabric_source_opts *opts, const struct addr
 	};
 	uint8_t bytes[FRAME_HEAD_SIZE + FRAME_HELLO_SIZE];
 	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
-	const int fd = address_connect(address, deadline_ns, -1, err);
+	const int fd = address_connect(address, deadline_ns, opts->wake_fd, err);
 	int rc;
 
 	if (fd < 0)
@@ -192,7 +192,7 @@ static int source_hello(const struct fabric_source_opts *opts, const struct addr
 	memcpy(hello.token, opts->tokens[channel], sizeof(hello.token));
 	frame_head_encode(&head, bytes);
 	frame_hello_encode(&hello, bytes + FRAME_HEAD_SIZE);
-	rc = io_send_full(fd, &iov, 1, deadline_ns, -1);
+	rc = io_send_full(fd, &iov, 1, deadline_ns, opts->wake_fd);
 	if (rc < 0) {
 		close(fd);
 		return decant_error_set(err, rc, "send HELLO: %s", strerror(-rc));
@@ -200,12 +200,12 @@ static int source_hello(const struct fabric_source_opts *opts, const struct addr
 	return fd;
 }
 
-static int source_welcome(int fd, const uint8_t *answer, uint32_t *credits, uint64_t deadline_ns,
-			  struct decant_error *err)
+static int source_welcome(const struct fabric_source_opts *opts, uint32_t channel, int fd, uint32_t *credits,
+			  uint64_t deadline_ns, struct decant_error *err)
 {
 	uint8_t bytes[FRAME_HEAD_SIZE], shown[FRAME_ANSWER_SIZE];
 	struct frame_head head;
-	int rc = io_recv_full(fd, bytes, sizeof(bytes), deadline_ns, -1);
+	int rc = io_recv_full(fd, bytes, sizeof(bytes), deadline_ns, opts->wake_fd);
 
 	if (rc < 0)
 		return decant_error_set(err, rc, "the destination does not answer the HELLO: %s", strerror(-rc));
@@ -217,10 +217,10 @@ static int source_welcome(int fd, const uint8_t *answer, uint32_t *credits, uint
 					frame_strrefusal(head.value));
 	if (head.type != FRAME_OK)
 		return decant_error_set(err, -EPROTO, "a %s frame in answer to a HELLO", frame_strtype(head.type));
-	rc = io_recv_full(fd, shown, sizeof(shown), deadline_ns, -1);
+	rc = io_recv_full(fd, shown, sizeof(shown), deadline_ns, opts->wake_fd);
 	if (rc < 0)
 		return decant_error_set(err, rc, "the destination shows no token: %s", strerror(-rc));
-	if (!token_equal(shown, answer))
+	if (!token_equal(shown, opts->answers[channel]))
 		return decant_error_set(err, -EACCES,
 					"the destination's token is wrong: it is not the one we spoke to");
 	*credits = head.value < TCP_CREDITS ? (uint32_t)head.value : TCP_CREDITS;
@@ -285,7 +285,7 @@ static int source_open_channels(struct fabric_source *source, const struct fabri
 		fds[opened] = rc;
 	}
 	for (uint32_t i = 0; i < opened && rc >= 0; i++)
-		rc = source_welcome(fds[i], opts->answers[i], i == 0 ? &credits : &ignored, deadline_ns, err);
+		rc = source_welcome(opts, i, fds[i], i == 0 ? &credits : &ignored, deadline_ns, err);
 	if (rc >= 0 && credits == 0)
 		rc = decant_error_set(err, -EPROTO, "the destination grants no credit for messages");
 	if (rc >= 0)
