@@ -18,12 +18,6 @@
 
 #define PROGRESS_NS (50 * NSEC_PER_MSEC)
 
-/* Stopping the vCPUs, as long as no pause has been measured. */
-#define PAUSE_GUESS_NS (1 * NSEC_PER_MSEC)
-
-/* Round trips of the hand-over: barrier and its acknowledgement, HANDOVER and READY, GO and the start. */
-#define HANDOVER_ROUND_TRIPS 3u
-
 /* The guest looks at all its memory before it answers: this, and so much per byte. */
 #define VERDICT_NS_BASE (60 * NSEC_PER_SEC)
 #define VERDICT_NS_PER_MIB (100 * NSEC_PER_MSEC)
@@ -333,7 +327,7 @@ static int stage_connect(struct decant_migration *m, struct decant_error *err)
 }
 
 /* The clocks are matched by the heartbeat, whose first rounds take some milliseconds. */
-static int await_clock(struct decant_migration *m, uint64_t *round_trip_ns, struct decant_error *err)
+static int await_clock(struct decant_migration *m, struct decant_error *err)
 {
 	const struct timespec wait = { .tv_nsec = (long)NSEC_PER_MSEC };
 	int64_t offset_ns;
@@ -344,14 +338,11 @@ static int await_clock(struct decant_migration *m, uint64_t *round_trip_ns, stru
 		nanosleep(&wait, NULL);
 		rc = mover_check(m->mover, err);
 	}
-	*round_trip_ns = 2 * error_ns;
 	return rc;
 }
 
 static int stage_precopy(struct decant_migration *m, struct decant_error *err)
 {
-	const struct wire_prepared *prepared = mover_prepared(m->mover);
-	uint64_t round_trip_ns = 0;
 	int rc;
 
 	if (m->ops.gap_reset != NULL)
@@ -362,12 +353,10 @@ static int stage_precopy(struct decant_migration *m, struct decant_error *err)
 		return rc;
 	rc = migration_step(m, SOURCE_PREPARED, err);
 	if (rc == 0)
-		rc = await_clock(m, &round_trip_ns, err);
+		rc = await_clock(m, err);
 	if (rc < 0)
 		return rc;
 	forecast_init(&m->forecast, m->opts.max_downtime_ns, decant_memory_allocated(m->memory));
-	m->forecast.fixed_ns = PAUSE_GUESS_NS + prepared->save_ns + prepared->load_ns +
-			       HANDOVER_ROUND_TRIPS * round_trip_ns;
 	return precopy_run(m, err);
 }
 

@@ -65,6 +65,7 @@ struct peer {
 	int64_t clock_offset_ns;
 	uint64_t clock_error_ns;
 	uint64_t clock_at_ns;
+	uint64_t round_trip_ns; /* the shortest there was, once clock_known */
 	uint64_t cpu_ns;
 };
 
@@ -242,6 +243,8 @@ static int take_pong(struct peer *peer, const struct peer_message *message, uint
 	error = trip / 2 + 1;
 
 	DECANT_AUTO_UNLOCK(&peer->lock);
+	if (!peer->clock_known || trip < peer->round_trip_ns)
+		peer->round_trip_ns = trip;
 	if (!peer->clock_known || error <= aged_error(peer, t4)) {
 		/* wraps rightly for any two 64-bit clocks */
 		peer->clock_offset_ns = (int64_t)(pong.received_ns - t1) / 2 + (int64_t)(pong.sent_ns - t4) / 2;
@@ -258,6 +261,12 @@ bool peer_clock(struct peer *peer, int64_t *offset_ns, uint64_t *error_ns)
 	*offset_ns = peer->clock_offset_ns;
 	*error_ns = peer->clock_known ? aged_error(peer, clock_now_ns()) : 0;
 	return peer->clock_known;
+}
+
+uint64_t peer_round_trip_ns(struct peer *peer)
+{
+	DECANT_AUTO_UNLOCK(&peer->lock);
+	return peer->round_trip_ns;
 }
 
 /* ---- the reader thread ---- */

@@ -81,6 +81,9 @@ int peer_check(struct peer *peer, struct decant_error *err);
 /* peer_clock() -- the best match of the clocks so far: add *@offset_ns to this end's stamps to get the peer's; false: none yet */
 bool peer_clock(struct peer *peer, int64_t *offset_ns, uint64_t *error_ns);
 
+/* peer_round_trip_ns() -- the shortest of all heartbeats so far: what the way costs when neither end is busy; 0: none yet */
+uint64_t peer_round_trip_ns(struct peer *peer);
+
 /* peer_cpu_ns() -- of the reader thread; final after peer_close() */
 uint64_t peer_cpu_ns(struct peer *peer);
 

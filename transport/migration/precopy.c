@@ -20,6 +20,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Stopping the vCPUs, as long as no pause has been measured. */
+#define PAUSE_GUESS_NS (1 * NSEC_PER_MSEC)
+
+/* Round trips of the hand-over: barrier and its acknowledgement, HANDOVER and READY, GO and the start. */
+#define HANDOVER_ROUND_TRIPS 3u
+
 static uint64_t sent_bytes(struct decant_migration *m)
 {
 	struct mover_stats stats;
@@ -179,6 +185,15 @@ void precopy_pass_end(struct decant_migration *m)
 
 /* ---- the loop ---- */
 
+/* What the pause costs even if nothing is left; the best round trip, and so this, is only known better with time. */
+static uint64_t fixed_costs_ns(struct decant_migration *m)
+{
+	const struct wire_prepared *prepared = mover_prepared(m->mover);
+
+	return PAUSE_GUESS_NS + prepared->save_ns + prepared->load_ns +
+	       HANDOVER_ROUND_TRIPS * peer_round_trip_ns(mover_peer(m->mover));
+}
+
 /* Between two passes: what is dirty now, and what to do about it. */
 static int look(struct decant_migration *m, enum forecast_decision *decision, struct decant_error *err)
 {
@@ -190,6 +205,7 @@ static int look(struct decant_migration *m, enum forecast_decision *decision, st
 		return rc;
 	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
 					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);
+	m->forecast.fixed_ns = fixed_costs_ns(m);
 	m->now.forecast_downtime_ns = forecast_downtime_ns(&m->forecast, bytes);
 	m->now.forecast_total_ns = m->now.forecast_downtime_ns;
 	*decision = forecast_decide(&m->forecast, bytes, clock_now_ns());

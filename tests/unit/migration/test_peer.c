@@ -68,27 +68,21 @@ static struct peer *make_peer(struct pair *pair, int fd)
 	return make_patient_peer(pair, fd, TIMEOUT_NS);
 }
 
-static void open_pair(struct pair *pair, bool both)
+static void open_patient_pair(struct pair *pair, bool both, uint64_t timeout_ns)
 {
 	int fd[2];
 
 	memset(pair, 0, sizeof(*pair));
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
-	pair->right = make_peer(pair, fd[1]);
-	pair->left_fd = fd[0];
-	if (both)
-		pair->left = make_peer(pair, fd[0]);
-}
-
-static void open_patient_pair(struct pair *pair, uint64_t timeout_ns)
-{
-	int fd[2];
-
-	memset(pair, 0, sizeof(*pair));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
-	pair->left = make_patient_peer(pair, fd[0], timeout_ns);
 	pair->right = make_patient_peer(pair, fd[1], timeout_ns);
 	pair->left_fd = fd[0];
+	if (both)
+		pair->left = make_patient_peer(pair, fd[0], timeout_ns);
+}
+
+static void open_pair(struct pair *pair, bool both)
+{
+	open_patient_pair(pair, both, TIMEOUT_NS);
 }
 
 static void close_pair(struct pair *pair)
@@ -221,7 +215,7 @@ static void test_peer_receive__a_heartbeat_keeps_it(void **state)
 	struct pair pair;
 
 	(void)state;
-	open_patient_pair(&pair, HEARTBEAT_TIMEOUT_NS);
+	open_patient_pair(&pair, true, HEARTBEAT_TIMEOUT_NS);
 	assert_int_equal(peer_receive(pair.right, clock_deadline_ns(HEARTBEAT_TIMEOUT_NS * 5 / 4), &message, NULL),
 			 -ETIMEDOUT);
 	assert_int_equal(peer_check(pair.right, NULL), 0);
@@ -271,6 +265,57 @@ static void test_peer_clock__matches_two_ends_of_one_clock(void **state)
 		usleep(1000);
 	assert_true(error > 0);
 	assert_true((uint64_t)llabs(offset) <= error);
+	close_pair(&pair);
+}
+
+/* Answers the next PING after @delay_us, as message @sequence of the other end. */
+static void answer_ping(int fd, uint32_t sequence, unsigned delay_us)
+{
+	struct wire_header header = { .type = WIRE_PONG, .sequence = sequence };
+	uint8_t bytes[WIRE_HEADER_SIZE], payload[64];
+	struct wire_ping ping;
+	struct wire_pong pong;
+
+	assert_int_equal(io_recv_full(fd, bytes, sizeof(bytes), clock_deadline_ns(PATIENCE_NS), -1), 0);
+	assert_int_equal(wire_header_decode(&header, bytes, NULL), 0);
+	assert_int_equal(header.type, WIRE_PING);
+	assert_int_equal(io_recv_full(fd, payload, header.length, clock_deadline_ns(PATIENCE_NS), -1), 0);
+	assert_int_equal(wire_ping_decode(&ping, payload, header.length, NULL), 0);
+	usleep(delay_us);
+	pong = (struct wire_pong){ .ping_sent_ns = ping.sent_ns, .received_ns = 1, .sent_ns = 1 };
+	header = (struct wire_header){ .type = WIRE_PONG, .sequence = sequence };
+	header.length = (uint32_t)wire_pong_encode(&pong, payload, sizeof(payload));
+	wire_header_encode(&header, bytes, sizeof(bytes));
+	assert_int_equal(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	assert_int_equal(write(fd, payload, header.length), header.length);
+}
+
+static uint64_t await_round_trip(struct peer *peer, uint64_t below_ns)
+{
+	uint64_t ns = 0;
+
+	for (int i = 0; i < 10000 && (ns == 0 || ns >= below_ns); i++) {
+		usleep(1000);
+		ns = peer_round_trip_ns(peer);
+	}
+	return ns;
+}
+
+/* An end that stood still for its first answer is no reason to expect that of every message. */
+static void test_peer_round_trip__is_the_best_of_all(void **state)
+{
+	struct pair pair;
+	uint64_t first;
+
+	(void)state;
+	open_patient_pair(&pair, false, PATIENCE_NS);
+	assert_int_equal(peer_round_trip_ns(pair.right), 0);
+	answer_ping(pair.left_fd, 0, 200000);
+	first = await_round_trip(pair.right, UINT64_MAX);
+	assert_true(first >= 200000000);
+	for (uint32_t i = 1; i < 5; i++)
+		answer_ping(pair.left_fd, i, 0);
+	assert_in_range(await_round_trip(pair.right, first), 1, first - 1);
 	close_pair(&pair);
 }
 
@@ -366,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_peer_clock__matches_two_ends_of_one_clock),
 		cmocka_unit_test(test_peer_abort__resets_the_connection_at_once),
 		cmocka_unit_test(test_peer_send_until__ends_when_it_is_told_to),
+		cmocka_unit_test(test_peer_round_trip__is_the_best_of_all),
 		cmocka_unit_test(test_peer_stop__makes_a_blocked_send_fail),
 	};
 
