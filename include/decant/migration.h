@@ -104,7 +104,7 @@ struct decant_migration_opts {
 	bool verify;      /* hash every page at both ends before READY */
 	bool ask_verdict; /* fetch the guest's verdict after RUNNING */
 	struct decant_log log;
-	/* called from the migrating thread when something worth showing has changed, at most 20 times a second; may be NULL */
+	/* called from the migrating thread: at each change of state, after a pass, and else at most 20 times a second; may be NULL */
 	void (*progress)(void *opaque, const struct decant_stats *stats);
 	void *opaque; /* of progress */
 	/* RDMA: "LOCAL[=REMOTE][,...]", each a device or an address: these rails and no others; NULL: those that reach each other */

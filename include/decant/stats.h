@@ -55,6 +55,13 @@ struct decant_pass {
 	uint64_t dirty_pages; /* pages of 4 KiB that were dirty when it began (pass 1: pages that had data) */
 };
 
+/* What was to be expected after a pass. */
+struct decant_forecast {
+	uint64_t made_ns;     /* when, since the start; 0: none was made then */
+	uint64_t left_ns;     /* from then to the end; 0: could not be told */
+	uint64_t downtime_ns; /* of that the pause */
+};
+
 struct decant_stats {
 	size_t size; /* sizeof(struct decant_stats) */
 	enum decant_migration_state state;
@@ -80,7 +87,7 @@ struct decant_stats {
 	uint64_t throughput_Bps;       /* of pass 1: payload by its time */
 	uint64_t rate_Bps;             /* now */
 	uint64_t dirty_rate_Bps;       /* as seen in the last pass */
-	uint64_t forecast_downtime_ns; /* if it switched over now */
+	uint64_t forecast_downtime_ns; /* of the pause to come; if no end is in sight: of one now */
 	uint64_t forecast_total_ns;    /* from now to the end; 0: no forecast yet, or none possible */
 
 	uint64_t setup_ns; /* start to the first byte of guest memory */
@@ -95,6 +102,15 @@ struct decant_stats {
 	uint64_t dest_allocated;    /* the same at the destination, before its guest started */
 	int verified;               /* 1: compared and equal */
 	struct decant_verdict verdict;
+
+	struct decant_forecast forecast[DECANT_PASSES_MAX]; /* after the pass of the same number */
+	/*
+	 * Once it has completed: how many forecasts there are from the second pass on, and how far off the worst of them was, in
+	 * thousandths of what came; of the time left, and of the pause.
+	 */
+	uint32_t forecasts_judged;
+	uint32_t forecast_left_error_permille;
+	uint32_t forecast_downtime_error_permille;
 };
 
 #pragma GCC visibility pop

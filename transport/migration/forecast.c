@@ -18,6 +18,14 @@
 #define STAGNANT_MAX 5u
 #define STAGNANT_NS (3 * NSEC_PER_SEC)
 
+/* So many passes ahead are played; what has not come to an end by then has none in sight. */
+#define LOOK_PASSES 64u
+
+static uint64_t time_ns(uint64_t bytes, uint64_t rate_Bps)
+{
+	return (uint64_t)((double)bytes / (double)rate_Bps * (double)NSEC_PER_SEC);
+}
+
 void forecast_init(struct forecast *forecast, uint64_t max_downtime_ns, uint64_t data_bytes)
 {
 	*forecast = (struct forecast){
@@ -30,7 +38,13 @@ void forecast_init(struct forecast *forecast, uint64_t max_downtime_ns, uint64_t
 void forecast_measured(struct forecast *forecast, uint64_t bytes, uint64_t ns)
 {
 	/* the first pass counts however short: a rate from it is better than none */
-	if (ns == 0 || bytes == 0 || (bytes < MEASURE_BYTES_MIN && forecast->rate_Bps[0] != 0))
+	if (ns != 0 && bytes < MEASURE_BYTES_MIN && forecast->rate_Bps[0] != 0) {
+		const uint64_t sending_ns = time_ns(bytes, forecast->rate_Bps[0]);
+
+		forecast->pass_fixed_ns = ns > sending_ns ? ns - sending_ns : 0;
+		return;
+	}
+	if (ns == 0 || bytes == 0)
 		return;
 	for (unsigned int i = FORECAST_RATES - 1; i > 0; i--)
 		forecast->rate_Bps[i] = forecast->rate_Bps[i - 1];
@@ -55,7 +69,7 @@ uint64_t forecast_downtime_ns(const struct forecast *forecast, uint64_t bytes)
 		return forecast->fixed_ns;
 	if (rate == 0)
 		return UINT64_MAX;
-	return forecast->fixed_ns + (uint64_t)((double)bytes / (double)rate * (double)NSEC_PER_SEC);
+	return forecast->fixed_ns + time_ns(bytes, rate);
 }
 
 /* It fits. Would another pass make it much shorter? */
@@ -83,4 +97,60 @@ enum forecast_decision forecast_decide(struct forecast *forecast, uint64_t bytes
 	if (forecast->stagnant >= STAGNANT_MAX && now_ns - forecast->stagnant_since_ns >= STAGNANT_NS)
 		return FORECAST_NEVER;
 	return FORECAST_PASS;
+}
+
+/* ---- what is to come ---- */
+
+void forecast_dirtied(struct forecast *forecast, uint64_t bytes, uint64_t ns)
+{
+	forecast->dirtied_full = forecast->dirtied_ns > ns && bytes >= forecast->dirtied_most / 10 * 9;
+	forecast->dirtied_ns = ns;
+	forecast->dirtied_bytes = bytes;
+	if (bytes > forecast->dirtied_most)
+		forecast->dirtied_most = bytes;
+}
+
+/* What the guest will have dirtied after @ns of writing. */
+static uint64_t expect_dirty(const struct forecast *forecast, uint64_t ns)
+{
+	double bytes;
+
+	if (forecast->dirtied_full || forecast->dirtied_ns == 0)
+		return forecast->dirtied_bytes;
+	bytes = (double)forecast->dirtied_bytes * (double)ns / (double)forecast->dirtied_ns;
+	return bytes < (double)forecast->dirtied_most ? (uint64_t)bytes : forecast->dirtied_most;
+}
+
+struct forecast_outlook forecast_look(const struct forecast *forecast, uint64_t bytes, uint64_t now_ns)
+{
+	struct forecast_outlook outlook = { .downtime_ns = forecast_downtime_ns(forecast, bytes) };
+	struct forecast played = *forecast;
+	uint64_t passed_ns = 0, pass_ns;
+
+	if (forecast->rate_Bps[0] == 0)
+		return outlook;
+	for (unsigned int pass = 0; pass < LOOK_PASSES; pass++) {
+		switch (forecast_decide(&played, bytes, now_ns + passed_ns)) {
+		case FORECAST_SWITCH:
+			outlook.downtime_ns = forecast_downtime_ns(&played, bytes);
+			outlook.left_ns = passed_ns + outlook.downtime_ns;
+			return outlook;
+		case FORECAST_NEVER:
+			return outlook;
+		case FORECAST_PASS:
+			pass_ns = forecast->pass_fixed_ns + time_ns(bytes, forecast->rate_Bps[0]);
+			passed_ns += pass_ns;
+			bytes = expect_dirty(forecast, pass_ns);
+		}
+	}
+	return outlook;
+}
+
+uint32_t forecast_error_permille(uint64_t expected, uint64_t came)
+{
+	const double error = (double)(expected > came ? expected - came : came - expected);
+
+	if (expected == came)
+		return 0;
+	return error * 1000 >= (double)came * UINT32_MAX ? UINT32_MAX : (uint32_t)(error * 1000 / (double)came);
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * forecast.h -- when to switch over: the pause that is to be expected, and whether another pass would help
+ * forecast.h -- when to switch over: the pause that is to be expected, whether another pass would help, and when it will end
  *
- * Pure arithmetic. The expected pause is what is left to send by the rate measured so far, and the fixed costs: stopping
+ * Pure arithmetic. The pause, if the guest were stopped now, is what is left to send by the rate measured so far, and the fixed costs: stopping
  * the vCPUs, saving and loading the state (measured by the destination on its fresh VM), and the round trips of the hand-over.
+ *
+ * What the end will be like is found by playing the passes to come with the same rule of when to switch over. A pass takes its bytes by
+ * the last rate, and what any pass costs. In that time the guest writes at the rate that the last pass has shown, but never
+ * more pages than it ever did: that is its working set. A pass that was shorter than the one before it and yet found as much
+ * dirty says that the working set was full, so the next will be, too.
  */
 #ifndef MIGRATION_FORECAST_H
 #define MIGRATION_FORECAST_H
@@ -24,6 +29,17 @@ struct forecast {
 	uint64_t best_bytes;               /* the least that ever was left while it did not fit */
 	uint32_t stagnant;                 /* decisions in a row without a better best_bytes */
 	uint64_t stagnant_since_ns;
+	uint64_t pass_fixed_ns; /* of a pass, whatever it sends */
+	uint64_t dirtied_ns;    /* in a pass that took so long, the last one, 0: none yet, */
+	uint64_t dirtied_bytes; /* so much became dirty */
+	uint64_t dirtied_most;  /* in any */
+	bool dirtied_full;      /* as much as in a longer one */
+};
+
+/* What is to be expected. */
+struct forecast_outlook {
+	uint64_t left_ns;     /* to the guest running at the destination; 0: it cannot be told, or never */
+	uint64_t downtime_ns; /* of that the pause; if it cannot be told: if it were now */
 };
 
 enum forecast_decision {
@@ -42,6 +58,15 @@ uint64_t forecast_rate_Bps(const struct forecast *forecast);
 
 /* forecast_downtime_ns() -- if the guest were paused now with @bytes left; UINT64_MAX: unknown */
 uint64_t forecast_downtime_ns(const struct forecast *forecast, uint64_t bytes);
+
+/* forecast_dirtied() -- in the pass that took @ns the guest has dirtied @bytes */
+void forecast_dirtied(struct forecast *forecast, uint64_t bytes, uint64_t ns);
+
+/* forecast_look() -- what is to be expected at @now_ns with @bytes dirty; before forecast_decide() is asked */
+struct forecast_outlook forecast_look(const struct forecast *forecast, uint64_t bytes, uint64_t now_ns);
+
+/* forecast_error_permille() -- how far off @expected was, in thousandths of what @came; UINT32_MAX at most */
+uint32_t forecast_error_permille(uint64_t expected, uint64_t came);
 
 /* forecast_decide() -- after a pass, with @bytes dirty now */
 enum forecast_decision forecast_decide(struct forecast *forecast, uint64_t bytes, uint64_t now_ns);

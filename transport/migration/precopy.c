@@ -194,24 +194,42 @@ static uint64_t fixed_costs_ns(struct decant_migration *m)
 	       HANDOVER_ROUND_TRIPS * peer_round_trip_ns(mover_peer(m->mover));
 }
 
+/* What is to be expected is told after each pass, and kept, to be judged when it has come. */
+static void note_outlook(struct decant_migration *m, uint64_t bytes, uint64_t now)
+{
+	const struct forecast_outlook outlook = forecast_look(&m->forecast, bytes, now);
+
+	m->now.forecast_downtime_ns = outlook.downtime_ns;
+	m->now.forecast_total_ns = outlook.left_ns;
+	m->now.forecast[m->now.passes - 1] = (struct decant_forecast){
+		.made_ns = now - m->start_ns,
+		.left_ns = outlook.left_ns,
+		.downtime_ns = outlook.downtime_ns,
+	};
+}
+
 /* Between two passes: what is dirty now, and what to do about it. */
 static int look(struct decant_migration *m, enum forecast_decision *decision, struct decant_error *err)
 {
 	const uint64_t pass_ns = m->pass_ns;
-	uint64_t bytes;
+	uint64_t bytes, now;
 	int rc = precopy_harvest(m, &bytes, err);
 
 	if (rc < 0)
 		return rc;
+	now = clock_now_ns();
 	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
 					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);
 	m->forecast.fixed_ns = fixed_costs_ns(m);
-	m->now.forecast_downtime_ns = forecast_downtime_ns(&m->forecast, bytes);
-	m->now.forecast_total_ns = m->now.forecast_downtime_ns;
-	*decision = forecast_decide(&m->forecast, bytes, clock_now_ns());
-	log_debug(&m->opts.log, "pass %u: %" PRIu64 " KiB dirty, forecast of the pause %" PRIu64 " us",
-		  m->now.passes, bytes >> 10, m->now.forecast_downtime_ns / 1000);
-	migration_publish(m, false);
+	forecast_dirtied(&m->forecast, bytes, pass_ns);
+	note_outlook(m, bytes, now);
+	*decision = forecast_decide(&m->forecast, bytes, now);
+	log_debug(&m->opts.log,
+		  "pass %u: %" PRIu64 " KiB dirty, forecast of the pause %" PRIu64 " us, of the time left %" PRIu64
+		  " us",
+		  m->now.passes, bytes >> 10, m->now.forecast_downtime_ns / 1000, m->now.forecast_total_ns / 1000);
+	/* a guest that does not get nearer may have thousands of short passes */
+	migration_publish(m, m->now.passes < DECANT_PASSES_MAX);
 	return 0;
 }
 

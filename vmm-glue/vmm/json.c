@@ -83,11 +83,20 @@ void json_add_bool(struct json_object *object, const char *key, bool value)
 	json_object_object_add(object, key, json_object_new_boolean(value));
 }
 
-void json_add_ms(struct json_object *object, const char *key, uint64_t ns)
+static void json_add_real(struct json_object *object, const char *key, double value)
 {
 	char text[40];
-	double ms = (double)ns / 1e6;
 
-	snprintf(text, sizeof(text), "%.3f", ms);
-	json_object_object_add(object, key, json_object_new_double_s(ms, text));
+	snprintf(text, sizeof(text), "%.3f", value);
+	json_object_object_add(object, key, json_object_new_double_s(value, text));
+}
+
+void json_add_ms(struct json_object *object, const char *key, uint64_t ns)
+{
+	json_add_real(object, key, (double)ns / 1e6);
+}
+
+void json_add_permille(struct json_object *object, const char *key, uint64_t permille)
+{
+	json_add_real(object, key, (double)permille / 1e3);
 }

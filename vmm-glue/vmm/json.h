@@ -25,4 +25,7 @@ void json_add_bool(struct json_object *object, const char *key, bool value);
 /* json_add_ms() -- nanoseconds as milliseconds with three digits */
 void json_add_ms(struct json_object *object, const char *key, uint64_t ns);
 
+/* json_add_permille() -- thousandths as a ratio with three digits */
+void json_add_permille(struct json_object *object, const char *key, uint64_t permille);
+
 #endif

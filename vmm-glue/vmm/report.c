@@ -42,6 +42,10 @@ static struct json_object *report_passes(const struct decant_stats *stats)
 		json_add_ms(pass, "ms", stats->pass[i].ns);
 		json_add_number(pass, "bytes", stats->pass[i].bytes);
 		json_add_number(pass, "dirty_pages", stats->pass[i].dirty_pages);
+		if (stats->forecast[i].made_ns != 0) {
+			json_add_ms(pass, "forecast_total_ms", stats->forecast[i].left_ns);
+			json_add_ms(pass, "forecast_downtime_ms", stats->forecast[i].downtime_ns);
+		}
 		json_object_array_add(passes, pass);
 	}
 	return passes;
@@ -75,6 +79,18 @@ static void report_add_times(struct json_object *json, const struct decant_stats
 	json_add_ms(json, "dest_cpu_ms", stats->dest_cpu_ns);
 }
 
+static void report_add_forecast_error(struct json_object *json, const struct decant_stats *stats)
+{
+	struct json_object *error = NULL;
+
+	if (stats->forecasts_judged > 0) {
+		error = json_object_new_object();
+		json_add_permille(error, "total", stats->forecast_left_error_permille);
+		json_add_permille(error, "downtime", stats->forecast_downtime_error_permille);
+	}
+	json_object_object_add(json, "forecast_error", error);
+}
+
 static void report_add_verdict(struct json_object *json, const struct decant_verdict *verdict)
 {
 	const char *status = report_verdict(verdict);
@@ -106,6 +122,7 @@ struct json_object *report_json(const struct report *report)
 	json_add_number(json, "failovers", stats->failovers);
 	report_add_memory(json, stats);
 	report_add_times(json, stats);
+	report_add_forecast_error(json, stats);
 	json_add_ms(json, "max_downtime_ms", report->max_downtime_ns);
 	report_add_verdict(json, &stats->verdict);
 	return json;

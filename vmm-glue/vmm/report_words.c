@@ -74,6 +74,15 @@ static void words_times(FILE *out, struct json_object *report)
 			words_time(a, words_ns(report, "verify_ms")));
 }
 
+static void words_forecast(FILE *out, struct json_object *report)
+{
+	struct json_object *error = NULL;
+
+	if (json_object_object_get_ex(report, "forecast_error", &error) && error != NULL)
+		fprintf(out, "  forecast  from the second pass on wrong by %.0f %% at most in the time left, %.0f %% in the pause\n",
+			100 * json_get_real(error, "total", 0), 100 * json_get_real(error, "downtime", 0));
+}
+
 static void words_verdict(FILE *out, struct json_object *report)
 {
 	const char *verdict = json_get_text(report, "guest_verdict", NULL);
@@ -96,5 +105,6 @@ void report_print(FILE *out, struct json_object *report)
 		return;
 	words_data(out, report);
 	words_times(out, report);
+	words_forecast(out, report);
 	words_verdict(out, report);
 }

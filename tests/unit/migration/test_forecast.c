@@ -114,6 +114,81 @@ static void test_forecast_decide__progress_starts_the_patience_anew(void **state
 	assert_int_equal(forecast_decide(&forecast, 400 * MIB, 11 * NSEC_PER_SEC), FORECAST_PASS);
 }
 
+/* 1 GiB at 1 GiB/s while the guest dirties a quarter of that: passes of 256, 64 and 16 MiB, then 4 MiB in the pause */
+static void test_forecast_look__plays_the_passes_to_come(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	struct forecast_outlook outlook;
+
+	(void)state;
+	forecast_dirtied(&forecast, 256 * MIB, NSEC_PER_SEC);
+	outlook = forecast_look(&forecast, 256 * MIB, 0);
+	/* 250 + 62.5 + 15.6 + 3.9 ms and the fixed 10; that 1 MiB is worth no pass is for forecast_decide() to say */
+	assert_in_range(outlook.left_ns, 335 * NSEC_PER_MSEC, 345 * NSEC_PER_MSEC);
+	assert_in_range(outlook.downtime_ns, 10 * NSEC_PER_MSEC, 14 * NSEC_PER_MSEC);
+}
+
+static void test_forecast_look__a_full_working_set_does_not_shrink(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	struct forecast_outlook outlook;
+
+	(void)state;
+	forecast_dirtied(&forecast, 64 * MIB, NSEC_PER_SEC);
+	forecast_measured(&forecast, 64 * MIB, NSEC_PER_SEC / 16);
+	forecast_decide(&forecast, 64 * MIB, 0);
+	forecast_dirtied(&forecast, 63 * MIB, NSEC_PER_SEC / 16);
+	outlook = forecast_look(&forecast, 63 * MIB, 0);
+	assert_in_range(outlook.downtime_ns, 71 * NSEC_PER_MSEC, 72 * NSEC_PER_MSEC);
+	assert_int_equal(outlook.left_ns, outlook.downtime_ns);
+}
+
+static void test_forecast_look__each_pass_costs_something(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	uint64_t before;
+
+	(void)state;
+	forecast_dirtied(&forecast, 256 * MIB, NSEC_PER_SEC);
+	before = forecast_look(&forecast, 256 * MIB, 0).left_ns;
+	forecast_measured(&forecast, MIB, 3 * NSEC_PER_MSEC);
+	assert_true(forecast_look(&forecast, 256 * MIB, 0).left_ns >= before + 6 * NSEC_PER_MSEC);
+}
+
+static void test_forecast_look__no_end_in_sight(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	struct forecast_outlook outlook;
+
+	(void)state;
+	forecast_dirtied(&forecast, 500 * MIB, NSEC_PER_SEC);
+	forecast_dirtied(&forecast, 500 * MIB, NSEC_PER_SEC / 2);
+	outlook = forecast_look(&forecast, 500 * MIB, 0);
+	assert_int_equal(outlook.left_ns, 0);
+	assert_int_equal(outlook.downtime_ns, forecast_downtime_ns(&forecast, 500 * MIB));
+}
+
+static void test_forecast_look__changes_nothing(void **state)
+{
+	struct forecast forecast = after_first_pass();
+
+	(void)state;
+	forecast_dirtied(&forecast, 64 * MIB, NSEC_PER_SEC);
+	forecast_look(&forecast, 64 * MIB, 0);
+	assert_int_equal(forecast_decide(&forecast, 64 * MIB, 0), FORECAST_PASS);
+}
+
+static void test_forecast_error__is_a_share_of_what_came(void **state)
+{
+	(void)state;
+	assert_int_equal(forecast_error_permille(120, 100), 200);
+	assert_int_equal(forecast_error_permille(80, 100), 200);
+	assert_int_equal(forecast_error_permille(0, 100), 1000);
+	assert_int_equal(forecast_error_permille(0, 0), 0);
+	assert_true(forecast_error_permille(1, 0) == UINT32_MAX);
+	assert_true(forecast_error_permille(UINT64_MAX, 1) == UINT32_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -126,6 +201,12 @@ int main(void)
 		cmocka_unit_test(test_forecast_decide__never_switches_when_it_does_not_fit),
 		cmocka_unit_test(test_forecast_decide__gives_up_only_after_passes_and_time),
 		cmocka_unit_test(test_forecast_decide__progress_starts_the_patience_anew),
+		cmocka_unit_test(test_forecast_look__plays_the_passes_to_come),
+		cmocka_unit_test(test_forecast_look__a_full_working_set_does_not_shrink),
+		cmocka_unit_test(test_forecast_look__each_pass_costs_something),
+		cmocka_unit_test(test_forecast_look__no_end_in_sight),
+		cmocka_unit_test(test_forecast_look__changes_nothing),
+		cmocka_unit_test(test_forecast_error__is_a_share_of_what_came),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

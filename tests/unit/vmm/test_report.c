@@ -83,6 +83,7 @@ static void test_report_json__has_all_that_is_documented(void **state)
 		"guest_pause_ms",
 		"verify_ms",
 		"clock_error_ms",
+		"forecast_error",
 		"source_allocated",
 		"dest_allocated",
 		"error",
@@ -113,6 +114,27 @@ static void test_report_json__values(void **state)
 		strstr(json_object_to_json_string_ext(report, JSON_C_TO_STRING_PLAIN), "\"downtime_ms\":12.346,"));
 	assert_int_equal(json_object_array_length(passes), 2);
 	assert_int_equal(json_get_number(json_object_array_get_idx(passes, 1), "dirty_pages", 0), 5120);
+	json_object_put(report);
+}
+
+static void test_report_json__forecasts_and_their_error(void **state)
+{
+	struct decant_stats stats = completed_stats();
+	struct json_object *report, *error, *passes;
+	(void)state;
+
+	stats.forecast[0] = (struct decant_forecast){ 50 * NSEC_PER_MSEC, 9 * NSEC_PER_MSEC, 7 * NSEC_PER_MSEC };
+	stats.forecasts_judged = 1;
+	stats.forecast_left_error_permille = 83;
+	stats.forecast_downtime_error_permille = 1205;
+	report = make_report(&stats, NULL);
+	passes = json_object_object_get(report, "passes");
+	error = json_object_object_get(report, "forecast_error");
+
+	assert_true(json_get_real(error, "total", 0) > 0.0829 && json_get_real(error, "total", 0) < 0.0831);
+	assert_true(json_get_real(error, "downtime", 0) > 1.2049 && json_get_real(error, "downtime", 0) < 1.2051);
+	assert_true(json_get_real(json_object_array_get_idx(passes, 0), "forecast_total_ms", 0) > 8.9);
+	assert_null(json_object_object_get(json_object_array_get_idx(passes, 1), "forecast_total_ms"));
 	json_object_put(report);
 }
 
@@ -204,6 +226,7 @@ static void test_report_print__bad_verdict_is_loud(void **state)
 	text = printed(report);
 
 	assert_non_null(strstr(text, "BAD"));
+	assert_null(strstr(text, "forecast"));
 	assert_non_null(strstr(text, "page 0x123"));
 	free(text);
 	json_object_put(report);
@@ -344,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_report_json__has_all_that_is_documented),
 		cmocka_unit_test(test_report_json__values),
+		cmocka_unit_test(test_report_json__forecasts_and_their_error),
 		cmocka_unit_test(test_report_json__more_passes_than_are_kept),
 		cmocka_unit_test(test_report_json__guest_that_cannot_judge),
 		cmocka_unit_test(test_report_exit__of_each_outcome),
