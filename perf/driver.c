@@ -21,9 +21,8 @@ static const struct {
 	const char *name;
 	int (*run)(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 } points[] = {
-	{ "fabric", point_fabric },
-	{ "socket", point_socket },
-	{ "memcpy", point_memcpy },
+	{ "fabric", point_fabric },           { "socket", point_socket },           { "memcpy", point_memcpy },
+	{ "bitmap-scan", point_bitmap_scan }, { "bitmap-read", point_bitmap_read },
 };
 
 static const char *const roles[] = {
@@ -33,7 +32,7 @@ static const char *const roles[] = {
 };
 
 static const char usage[] =
-	"usage: decant-point fabric|socket|memcpy send|receive|both [OPTION...]\n"
+	"usage: decant-point fabric|socket|memcpy|bitmap-scan|bitmap-read send|receive|both [OPTION...]\n"
 	"  --address HOST:PORT  send: the receiver's; receive: to listen on (127.0.0.1:0)\n"
 	"  --fabric NAME        tcp, loop or rdma (tcp)\n"
 	"  --memory SIZE        of the guest (1G)\n"

@@ -100,6 +100,17 @@ def memcpy(setup):
     return in_one_process(setup, "memcpy")
 
 
+BITMAP_MEMORY = "1T"  # of the guest whose dirty bitmap it is
+
+
+def bitmap_scan(setup):
+    return in_one_process(setup, "bitmap-scan", "--memory", BITMAP_MEMORY)
+
+
+def bitmap_read(setup):
+    return in_one_process(setup, "bitmap-read", "--memory", BITMAP_MEMORY)
+
+
 def tcp(setup):
     return in_two_processes(setup, "fabric", "--fabric", "tcp", "--streams", str(setup.streams))
 
@@ -192,6 +203,8 @@ NATIVE = {
     "iperf3": iperf3,
     "memcpy": memcpy,
     "loop": loop,
+    "bitmap_scan": bitmap_scan,
+    "bitmap_read": bitmap_read,
 }
 
 RDMA = {

@@ -2,6 +2,7 @@
 # The harness: one small driver; bench.py has the table of scenarios, and the reporter is in report.py.
 bench_srcs += \
 	perf/driver.c \
+	perf/point_bitmap.c \
 	perf/point_fabric.c \
 	perf/point_memcpy.c \
 	perf/point_socket.c \

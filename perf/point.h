@@ -41,6 +41,8 @@ struct point_result {
 /* Each fills *@result and returns 0, or -errno. All block. point_fabric: through libdecant's public API. */
 int point_fabric(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 int point_socket(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
+int point_bitmap_scan(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
+int point_bitmap_read(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 int point_memcpy(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 
 /* point_listening() -- tell whoever started this end, on stdout, that a peer may come to @port */

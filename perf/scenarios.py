@@ -28,6 +28,7 @@ LINES = [
     Line("tcp_vs_socket", "tcp", "socket", 0.95),
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.85),
+    Line("dirty_scan_vs_read", "bitmap_read", "bitmap_scan", 3, "lower"),  # rates, so this is time of scan by time of read
 ]
 
 

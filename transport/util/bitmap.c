@@ -41,13 +41,31 @@ void bitmap_clear_range(uint64_t *map, uint64_t first, uint64_t count)
 		map[w] &= ~bitmap_mask(w, first, end);
 }
 
+/* the first word of [w, words) that is not @flip, or one of the last few: a line of the cache at a time */
+static uint64_t bitmap_skip(const uint64_t *map, uint64_t flip, uint64_t w, uint64_t words)
+{
+	while (w + 8 <= words) {
+		uint64_t other = 0;
+
+		for (unsigned int i = 0; i < 8; i++)
+			other |= map[w + i] ^ flip;
+		if (other != 0)
+			break;
+		w += 8;
+	}
+	return w;
+}
+
 uint64_t bitmap_count(const uint64_t *map, uint64_t first, uint64_t count)
 {
 	const uint64_t end = first + count;
 	uint64_t set = 0;
 
-	for (uint64_t w = first / 64; w * 64 < end; w++)
-		set += (uint64_t)__builtin_popcountll(map[w] & bitmap_mask(w, first, end));
+	for (uint64_t w = first / 64; w * 64 < end; w++) {
+		w = bitmap_skip(map, 0, w, end / 64);
+		if (w * 64 < end && map[w] != 0)
+			set += (uint64_t)__builtin_popcountll(map[w] & bitmap_mask(w, first, end));
+	}
 	return set;
 }
 
@@ -60,6 +78,8 @@ static uint64_t bitmap_find(const uint64_t *map, uint64_t flip, uint64_t bit, ui
 		return end;
 	w = bit / 64;
 	word = (map[w] ^ flip) & (UINT64_MAX << (bit % 64));
+	if (word == 0)
+		w = bitmap_skip(map, flip, w + 1, bitmap_words(end)) - 1;
 	while (word == 0) {
 		w++;
 		if (w * 64 >= end)
