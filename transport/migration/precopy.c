@@ -20,8 +20,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Stopping the vCPUs, as long as no pause has been measured. */
-#define PAUSE_GUESS_NS (1 * NSEC_PER_MSEC)
+/* Stopping the vCPUs: a signal each, and they stop side by side. */
+#define PAUSE_GUESS_NS (200 * NSEC_PER_USEC)
 
 /* Round trips of the hand-over: barrier and its acknowledgement, HANDOVER and READY, GO and the start. */
 #define HANDOVER_ROUND_TRIPS 3u
@@ -190,7 +190,7 @@ static uint64_t fixed_costs_ns(struct decant_migration *m)
 {
 	const struct wire_prepared *prepared = mover_prepared(m->mover);
 
-	return PAUSE_GUESS_NS + prepared->save_ns + prepared->load_ns +
+	return PAUSE_GUESS_NS + m->harvest_ns + prepared->save_ns + prepared->load_ns +
 	       HANDOVER_ROUND_TRIPS * peer_round_trip_ns(mover_peer(m->mover));
 }
 
@@ -212,12 +212,14 @@ static void note_outlook(struct decant_migration *m, uint64_t bytes, uint64_t no
 static int look(struct decant_migration *m, enum forecast_decision *decision, struct decant_error *err)
 {
 	const uint64_t pass_ns = m->pass_ns;
+	const uint64_t begun = clock_now_ns();
 	uint64_t bytes, now;
 	int rc = precopy_harvest(m, &bytes, err);
 
 	if (rc < 0)
 		return rc;
 	now = clock_now_ns();
+	m->harvest_ns = now - begun;
 	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
 					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);
 	m->forecast.fixed_ns = fixed_costs_ns(m);

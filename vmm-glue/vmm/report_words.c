@@ -79,7 +79,8 @@ static void words_forecast(FILE *out, struct json_object *report)
 	struct json_object *error = NULL;
 
 	if (json_object_object_get_ex(report, "forecast_error", &error) && error != NULL)
-		fprintf(out, "  forecast  from the second pass on wrong by %.0f %% at most in the time left, %.0f %% in the pause\n",
+		fprintf(out,
+			"  forecast  from the second pass on wrong by %.0f %% at most in the time left, %.0f %% in the pause\n",
 			100 * json_get_real(error, "total", 0), 100 * json_get_real(error, "downtime", 0));
 }
 
