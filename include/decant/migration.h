@@ -85,6 +85,13 @@ enum decant_not_converging {
 	DECANT_NOT_CONVERGING_ABORT, /* end the migration, the guest untouched */
 };
 
+/* When pages of zeros are looked for in the first pass, where they need not be sent. */
+enum decant_zero_scan {
+	DECANT_ZERO_SCAN_AUTO, /* as long as some are found; then by samples */
+	DECANT_ZERO_SCAN_ON,   /* every page is looked at */
+	DECANT_ZERO_SCAN_OFF,  /* none is: they are sent like any other, and the destination gets pages for them */
+};
+
 /* A key has so many bytes. */
 #define DECANT_KEY_MIN 16u
 #define DECANT_KEY_MAX 4096u
@@ -116,6 +123,7 @@ struct decant_migration_opts {
 	 */
 	const void *key;
 	size_t key_length;
+	enum decant_zero_scan zero_scan;
 };
 
 #define DECANT_MIGRATION_OPTS_INIT                                                                             \

@@ -111,6 +111,7 @@ struct decant_stats {
 	uint32_t forecasts_judged;
 	uint32_t forecast_left_error_permille;
 	uint32_t forecast_downtime_error_permille;
+	uint64_t pages_looked; /* of those that had data in pass 1, how many were looked at for zeros */
 };
 
 #pragma GCC visibility pop

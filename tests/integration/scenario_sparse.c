@@ -68,9 +68,28 @@ void scenario_zero_pages_are_skipped(struct rig *rig)
 	rig_migrate(rig);
 	rig_expect_moved(rig);
 
+	assert_int_equal(rig->stats.pages_looked, 300 + zeros);
 	assert_int_equal(rig->stats.pages_skipped, zeros);
 	assert_int_equal(rig->stats.pages_sent, 300);
 	assert_true(rig->stats.dest_allocated <= 3 * DECANT_GRANULE_SIZE);
+}
+
+/* Unless nobody looks: then they are pages like any other, and so are holes that registration has filled. */
+void scenario_zero_pages_are_sent_unlooked(struct rig *rig)
+{
+	rig->config.writers = 0;
+	rig->opts.verify = true;
+	rig->opts.zero_scan = DECANT_ZERO_SCAN_OFF;
+	rig_boot_bare(rig);
+	synthetic_fill(rig->source, 0, 0, 300);
+	synthetic_zero(rig->source, 0, 300, 1000);
+	rig_listen(rig);
+	rig_migrate(rig);
+	rig_expect_moved(rig);
+
+	assert_int_equal(rig->stats.pages_looked, 0);
+	assert_int_equal(rig->stats.pages_skipped, 0);
+	assert_in_range(rig->stats.pages_sent, 1300, 3 * PIECE_PAGES);
 }
 
 /* The harvest in the pause is a fetch as well, but then nobody writes any more. */

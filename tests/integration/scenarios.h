@@ -25,13 +25,14 @@
 	X(fabric_auto)                \
 	X(again_and_back)
 
-#define SCENARIOS_SPARSE(X)            \
-	X(sparse_in_one_block)         \
-	X(sparse_in_pieces)            \
-	X(zero_pages_are_skipped)      \
-	X(hole_fills_in_precopy)       \
-	X(hole_fills_in_the_last_pass) \
-	X(page_becomes_zero)           \
+#define SCENARIOS_SPARSE(X)             \
+	X(sparse_in_one_block)          \
+	X(sparse_in_pieces)             \
+	X(zero_pages_are_skipped)       \
+	X(zero_pages_are_sent_unlooked) \
+	X(hole_fills_in_precopy)        \
+	X(hole_fills_in_the_last_pass)  \
+	X(page_becomes_zero)            \
 	X(page_is_punched)
 
 #define SCENARIOS_LIMIT(X)       \

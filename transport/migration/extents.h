@@ -2,9 +2,9 @@
 /*
  * extents.h -- a walk over a region's data that remembers the extent it is in
  *
- * The kernel finds where data begins at once, but where it ends only page by page, to the very end of the extent: asked for each chunk anew,
- * that costs the square of the memory. Data once found stays data: a page that is punched out meanwhile reads as zeros and
- * counts as dirty. Holes are never remembered; they fill.
+ * Where data begins the kernel finds at once, but where it ends only page by page. So an extent is told a part at a time, that the first
+ * byte does not wait for what comes later, and remembered, that nothing is asked for twice. Data once found stays data: a page
+ * that is punched out meanwhile reads as zeros and counts as dirty. Holes are never remembered; they fill.
  */
 #ifndef MIGRATION_EXTENTS_H
 #define MIGRATION_EXTENTS_H
@@ -19,7 +19,7 @@ struct extents {
 	uint64_t start, end; /* [start, end) is data */
 };
 
-/* extents_next() -- as decant_memory_next_data() */
+/* extents_next() -- as decant_memory_next_data(), but a long extent comes in several parts */
 int extents_next(struct extents *extents, uint64_t *offset, uint64_t end, uint64_t *length,
 		 struct decant_error *err);
 

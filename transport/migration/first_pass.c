@@ -6,7 +6,7 @@
  * -------------------
  * To find a hole or a zero page is to read it, so the invariant of precopy.c holds here as well: re-arm a chunk, then ask the kernel
  * for its extents, then look for zeros, then push. The destination's memory starts as zeros, so holes and zero pages
- * need not be sent in this pass, and only in this one.
+ * need not be sent in this pass, and only in this one. A zero page that nobody has looked at (zero_look.h) is sent like any other.
  *
  * Granules are announced well ahead of the data, so that the destination's populating and registering overlaps with
  * the wire.
@@ -16,7 +16,7 @@
 #include "migration/damage.h"
 #include "migration/extents.h"
 #include "migration/granules.h"
-#include "migration/zero.h"
+#include "migration/zero_look.h"
 #include "util/bitmap.h"
 #include <string.h>
 
@@ -42,10 +42,12 @@ struct first_pass {
 	uint64_t run_end;     /* nothing between 0 and 0 */
 	uint64_t data_bytes;  /* of the whole VM, for the progress */
 	uint64_t seen_bytes;
+	struct zero_look zeros;
 };
 
 /* Guest memory looked at by this end's CPU. */
 struct look {
+	struct zero_look *how;
 	const uint8_t *memory;
 	uint64_t pages;
 	uint64_t *present; /* of the pages; those of zeros are cleared */
@@ -53,9 +55,10 @@ struct look {
 	bool found;
 };
 
-static struct look look_at(const struct first_pass *pass, uint64_t offset, uint64_t length, uint64_t *present)
+static struct look look_at(struct first_pass *pass, uint64_t offset, uint64_t length, uint64_t *present)
 {
 	return (struct look){
+		.how = &pass->zeros,
 		.memory = (const uint8_t *)pass->region->address + offset,
 		.pages = length / DECANT_PAGE_SIZE,
 		.present = present,
@@ -70,19 +73,18 @@ static int look_guarded(const struct first_pass *pass, struct look *look, fault_
 	return fault_guard(&range, 1, fn, look, &fault) < 0 ? damage_explain(pass->region, &fault, err) : 0;
 }
 
-/*
- * Is there anything but zeros in [@at, + @length)? 1 or 0, or an error. Only a hint: what is written there later is announced when it is pushed;
- * but a granule of zeros shall cost the destination nothing.
- */
 static void look_for_data(void *opaque)
 {
 	struct look *look = opaque;
 
-	for (uint64_t page = 0; page < look->pages && !look->found; page++)
-		look->found = !zero_page(look->memory + page * DECANT_PAGE_SIZE);
+	look->found = zero_look_finds_data(look->how, look->memory, look->pages);
 }
 
-static int holds_data(const struct first_pass *pass, uint64_t at, uint64_t length, struct decant_error *err)
+/*
+ * Is there anything but zeros in [@at, + @length)? 1 or 0, or an error. Only a hint: what is written there later is announced when it is pushed;
+ * but a granule of zeros shall cost the destination nothing.
+ */
+static int holds_data(struct first_pass *pass, uint64_t at, uint64_t length, struct decant_error *err)
 {
 	struct look look = look_at(pass, at, length, NULL);
 	const int rc = look_guarded(pass, &look, look_for_data, err);
@@ -180,7 +182,7 @@ static void look_for_zeros(void *opaque)
 {
 	struct look *look = opaque;
 
-	look->zeros = zero_scan(look->memory, look->pages, look->present);
+	look->zeros = zero_look_chunk(look->how, look->memory, look->pages, look->present);
 }
 
 /* Takes the pages of zeros out of @present. */
@@ -190,6 +192,7 @@ static int skip_zeros(struct first_pass *pass, uint64_t offset, uint64_t length,
 	struct look look = look_at(pass, offset, length, present);
 	const int rc = look_guarded(pass, &look, look_for_zeros, err);
 
+	pass->m->now.pages_looked = pass->zeros.looked;
 	if (rc == 0)
 		pass->m->now.pages_skipped += look.zeros;
 	return rc;
@@ -270,7 +273,11 @@ static int send_first_region(struct first_pass *pass, struct decant_error *err)
 
 int first_pass_send(struct decant_migration *m, struct decant_error *err)
 {
-	struct first_pass pass = { .m = m, .data_bytes = decant_memory_allocated(m->memory) };
+	struct first_pass pass = {
+		.m = m,
+		.data_bytes = decant_memory_allocated(m->memory),
+		.zeros = { .mode = m->opts.zero_scan },
+	};
 	int rc = 0;
 
 	precopy_pass_begin(m, 0);

@@ -9,6 +9,11 @@
  * process touched through its own mapping is missing. Declaring that a hole would lose it. So for hugetlb the file's
  * allocated blocks are compared with what is mapped; only if there are more, pages that are not mapped are
  * read with pread(), which on a hole gives zeros and allocates nothing. One that reads as zeros is as good as a hole.
+ *
+ * Where an extent of shmem ends SEEK_HOLE tells, but it visits every page to the very end, however far that is. mincore() takes a tenth of
+ * the time per page, and stops where it is told to. What it says is in memory is data, through whatever mapping it came; of the
+ * rest, which may be swapped out, it knows nothing, and there the file is asked. It answers only who may write to the file,
+ * and to anybody else says that all is in memory.
  */
 #include <decant/memory.h>
 
@@ -28,14 +33,17 @@
 #include <unistd.h>
 
 #include "migration/limit.h"
+#include "migration/memory_data.h"
 
 /* Pages of 4 KiB that one mincore() call looks at. */
 #define MINCORE_PAGES 16384u
+#define MINCORE_PAGES_FIRST 64u /* at first, since an extent may be short */
 #define NO_BLOCKS UINT64_MAX
 
 struct slot {
 	struct decant_region region;
 	bool owned;
+	bool tells_resident; /* mincore() says the truth of it */
 	/*
 	 * hugetlb: the file's allocated bytes when all of them were last seen to be mapped here, or NO_BLOCKS. A hint that
 	 * saves counting again, so relaxed: a stale value only leads to another count.
@@ -123,12 +131,21 @@ static int take_region(const struct decant_memory *memory, const struct decant_r
 	return 0;
 }
 
+static bool file_is_writable(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fd >= 0 && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+}
+
 static int append(struct decant_memory *memory, const struct decant_region *region, bool owned)
 {
 	struct slot *slot = &memory->slots[memory->count];
 
 	slot->region = *region;
 	slot->owned = owned;
+	slot->tells_resident = owned || file_is_writable(region->fd);
 	atomic_init(&slot->all_mapped_at, NO_BLOCKS);
 	return (int)memory->count++;
 }
@@ -296,7 +313,7 @@ static bool huge_has_data(const struct slot *slot, uint64_t offset, bool may_hid
 	return may_hide && !huge_reads_as_zero(&slot->region, offset);
 }
 
-static int huge_next_data(const struct slot *slot, uint64_t *offset, uint64_t end, uint64_t *length)
+static int huge_next_data(const struct slot *slot, uint64_t *offset, uint64_t end, uint64_t most, uint64_t *length)
 {
 	const uint64_t step = slot->region.page_size;
 	const bool may_hide = huge_may_hide(slot);
@@ -308,6 +325,7 @@ static int huge_next_data(const struct slot *slot, uint64_t *offset, uint64_t en
 	if (at >= end)
 		return 0;
 	start = at > *offset ? at : *offset;
+	end = min_u64(end, most < end - start ? start + most : end);
 	while (at < end && huge_has_data(slot, at, may_hide))
 		at += step;
 	*offset = start;
@@ -315,30 +333,78 @@ static int huge_next_data(const struct slot *slot, uint64_t *offset, uint64_t en
 	return 1;
 }
 
-static int shmem_next_data(const struct decant_region *region, uint64_t *offset, uint64_t end, uint64_t *length,
-			   struct decant_error *err)
+/* How many bytes from @offset on, to @end at most, are in memory without a gap. */
+static uint64_t resident_run(const struct slot *slot, uint64_t offset, uint64_t end)
 {
-	const uint64_t base = region->fd_offset;
-	off_t data = lseek(region->fd, (off_t)(base + *offset), SEEK_DATA);
+	const char *base = slot->region.address;
+	uint64_t count = MINCORE_PAGES_FIRST, at = offset;
+	unsigned char present[MINCORE_PAGES];
+
+	while (slot->tells_resident && at < end) {
+		count = min_u64(count, (end - at) / DECANT_PAGE_SIZE);
+		if (mincore((char *)base + at, count * DECANT_PAGE_SIZE, present) < 0)
+			break;
+		for (uint64_t i = 0; i < count; i++, at += DECANT_PAGE_SIZE)
+			if (!(present[i] & 1))
+				return at - offset;
+		count = min_u64(count * 4, MINCORE_PAGES);
+	}
+	return at - offset;
+}
+
+/* Where the extent that has data at @data ends, or @end if that comes first. */
+static int shmem_extent_end(const struct slot *slot, uint64_t data, uint64_t end, uint64_t *found,
+			    struct decant_error *err)
+{
+	const struct decant_region *region = &slot->region;
+	const uint64_t known = data + resident_run(slot, data, end);
 	off_t hole;
+
+	*found = known;
+	if (known >= end)
+		return 0;
+	hole = lseek(region->fd, (off_t)(region->fd_offset + known), SEEK_HOLE);
+	if (hole < 0 && errno != ENXIO)
+		return decant_error_set(err, -errno, "memory: region %s: lseek(SEEK_HOLE) at 0x%" PRIx64 ": %s",
+					region->name, known, strerror(errno));
+	if (hole >= 0)
+		*found = min_u64((uint64_t)hole - region->fd_offset, end);
+	/* punched between the calls: the page was there a moment ago, so it is data */
+	if (*found <= data)
+		*found = data + DECANT_PAGE_SIZE;
+	return 0;
+}
+
+static int shmem_next_data(const struct slot *slot, uint64_t *offset, uint64_t end, uint64_t most,
+			   uint64_t *length, struct decant_error *err)
+{
+	const struct decant_region *region = &slot->region;
+	off_t data = lseek(region->fd, (off_t)(region->fd_offset + *offset), SEEK_DATA);
+	uint64_t start, found;
+	int ret;
 
 	if (data < 0 && errno == ENXIO)
 		return 0;
 	if (data < 0)
 		return decant_error_set(err, -errno, "memory: region %s: lseek(SEEK_DATA) at 0x%" PRIx64 ": %s",
 					region->name, *offset, strerror(errno));
-	if ((uint64_t)data >= base + end)
+	start = (uint64_t)data - region->fd_offset;
+	if (start >= end)
 		return 0;
-	hole = lseek(region->fd, data, SEEK_HOLE);
-	if (hole < 0 && errno != ENXIO)
-		return decant_error_set(err, -errno, "memory: region %s: lseek(SEEK_HOLE) at 0x%" PRIx64 ": %s",
-					region->name, (uint64_t)data - base, strerror(errno));
-	/* punched between the two calls: the page was there a moment ago, so it is data */
-	if (hole <= data)
-		hole = data + DECANT_PAGE_SIZE;
-	*offset = (uint64_t)data - base;
-	*length = min_u64((uint64_t)hole - base, end) - *offset;
+	ret = shmem_extent_end(slot, start, min_u64(end, most < end - start ? start + most : end), &found, err);
+	if (ret < 0)
+		return ret;
+	*offset = start;
+	*length = found - start;
 	return 1;
+}
+
+static bool is_whole_file(const struct decant_region *region)
+{
+	struct stat status;
+
+	return region->fd_offset == 0 && fstat(region->fd, &status) == 0 &&
+	       (uint64_t)status.st_size == region->length;
 }
 
 static uint64_t slot_allocated(const struct decant_memory *memory, uint32_t index)
@@ -348,7 +414,7 @@ static uint64_t slot_allocated(const struct decant_memory *memory, uint32_t inde
 
 	if (slot->region.fd < 0)
 		return slot->region.length;
-	if (slot->owned)
+	if (slot->owned || is_whole_file(&slot->region))
 		return min_u64(file_bytes(slot->region.fd), slot->region.length);
 	while (decant_memory_next_data(memory, index, &offset, slot->region.length, &length, NULL) > 0) {
 		bytes += length;
@@ -437,8 +503,8 @@ uint64_t decant_memory_allocated(const struct decant_memory *memory)
 	return bytes;
 }
 
-int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset, uint64_t end,
-			    uint64_t *length, struct decant_error *err)
+int memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset, uint64_t end,
+		     uint64_t most, uint64_t *length, struct decant_error *err)
 {
 	const struct slot *slot = find_slot(memory, index);
 
@@ -448,12 +514,18 @@ int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, 
 	if (*offset >= end)
 		return 0;
 	if (slot->region.fd < 0) {
-		*length = end - *offset;
+		*length = min_u64(end - *offset, most);
 		return 1;
 	}
 	if (slot->region.page_size > DECANT_PAGE_SIZE)
-		return huge_next_data(slot, offset, end, length);
-	return shmem_next_data(&slot->region, offset, end, length, err);
+		return huge_next_data(slot, offset, end, most, length);
+	return shmem_next_data(slot, offset, end, most, length, err);
+}
+
+int decant_memory_next_data(const struct decant_memory *memory, uint32_t index, uint64_t *offset, uint64_t end,
+			    uint64_t *length, struct decant_error *err)
+{
+	return memory_next_data(memory, index, offset, end, UINT64_MAX, length, err);
 }
 
 void decant_memory_free(struct decant_memory *memory)

@@ -165,6 +165,9 @@ static int check_opts(const struct decant_migration_opts *opts, const struct dec
 		return decant_error_set(err, -EINVAL, "max-downtime must be longer than 0");
 	if (opts->peer_timeout_ns < 100 * NSEC_PER_MSEC)
 		return decant_error_set(err, -EINVAL, "peer timeout: 100 ms or more");
+	if ((unsigned)opts->zero_scan > DECANT_ZERO_SCAN_OFF)
+		return decant_error_set(err, -EINVAL, "zero_scan: %d is none; see enum decant_zero_scan",
+					opts->zero_scan);
 	if (opts->if_not_converging != DECANT_NOT_CONVERGING_ABORT)
 		return decant_error_set(err, -EINVAL, "if-not-converging: this version knows abort only");
 	if (ops->shape_save == NULL || ops->dirty_start == NULL || ops->dirty_fetch == NULL ||

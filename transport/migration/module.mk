@@ -33,4 +33,5 @@ libdecant_srcs += \
 	transport/migration/switchover.c \
 	transport/migration/takeover.c \
 	transport/migration/verify.c \
-	transport/migration/zero.c
+	transport/migration/zero.c \
+	transport/migration/zero_look.c

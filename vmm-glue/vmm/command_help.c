@@ -69,6 +69,7 @@ static const char help_migrate[] =
 	"  --switchover-timeout TIME   for the pause, then the guest goes on here [4 x max-downtime, at least 500ms]\n"
 	"  --bandwidth RATE            use at most: 10Gbit, 200M, ... [all]\n"
 	"  --if-not-converging abort   what to do when the guest writes faster than the fabric carries [abort]\n"
+	"  --zero-scan auto|on|off     look for pages of zeros, which need not be sent; auto: as long as some are found [auto]\n"
 	"  --verify                    compare every page on both sides before the guest goes on\n"
 	"  --key-file FILE             the key of the destination; only its owner may read FILE\n"
 	"  --report FILE               write the report, as JSON\n"

@@ -127,6 +127,7 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.timeout_ns = from->timeout_ns;
 	opts.switchover_timeout_ns = from->switchover_timeout_ns;
 	opts.bandwidth_Bps = from->bandwidth_Bps;
+	opts.zero_scan = from->zero_scan;
 	opts.verify = from->verify;
 	opts.key = from->key != NULL ? from->key->bytes : NULL;
 	opts.key_length = from->key != NULL ? from->key->length : 0;

@@ -14,6 +14,7 @@
 
 #include <decant/error.h>
 #include <decant/log.h>
+#include <decant/migration.h>
 #include <decant/stats.h>
 #include <json-c/json.h>
 #include <stdbool.h>
@@ -32,6 +33,7 @@ struct departure_opts {
 	uint64_t timeout_ns;
 	uint64_t switchover_timeout_ns;
 	uint64_t bandwidth_Bps;
+	enum decant_zero_scan zero_scan;
 	bool verify;
 	const struct key *key; /* NULL: none; not in JSON; read by departure_start() alone */
 };

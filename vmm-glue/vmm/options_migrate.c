@@ -22,6 +22,7 @@ enum options_migrate_key {
 	KEY_SWITCHOVER_TIMEOUT,
 	KEY_IF_NOT_CONVERGING,
 	KEY_MODE,
+	KEY_ZERO_SCAN,
 	KEY_VERIFY,
 	KEY_REPORT,
 	KEY_KEY_FILE,
@@ -112,6 +113,23 @@ static int migrate_take_rate(const char *name, const char *value, uint64_t *rate
 	return -EINVAL;
 }
 
+static int migrate_take_zero_scan(const char *value, enum decant_zero_scan *scan, struct decant_error *err)
+{
+	static const char *const words[] = {
+		[DECANT_ZERO_SCAN_AUTO] = "auto",
+		[DECANT_ZERO_SCAN_ON] = "on",
+		[DECANT_ZERO_SCAN_OFF] = "off",
+	};
+
+	for (unsigned int i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(value, words[i]) != 0)
+			continue;
+		*scan = (enum decant_zero_scan)i;
+		return 0;
+	}
+	return decant_error_set(err, -EINVAL, "--zero-scan %s: must be auto, on or off", value);
+}
+
 static int options_migrate_take(void *opaque, int key, const char *value, struct decant_error *err)
 {
 	static const char *const later_modes[] = { "postcopy", "hybrid", NULL };
@@ -138,6 +156,8 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 		return migrate_take_only("if-not-converging", value, "abort", later_policies, err);
 	case KEY_MODE:
 		return migrate_take_only("mode", value, "precopy", later_modes, err);
+	case KEY_ZERO_SCAN:
+		return migrate_take_zero_scan(value, &departure->zero_scan, err);
 	case KEY_VERIFY:
 		departure->verify = true;
 		return 0;
@@ -195,6 +215,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "switchover-timeout", required_argument, NULL, KEY_SWITCHOVER_TIMEOUT },
 		{ "if-not-converging", required_argument, NULL, KEY_IF_NOT_CONVERGING },
 		{ "mode", required_argument, NULL, KEY_MODE },
+		{ "zero-scan", required_argument, NULL, KEY_ZERO_SCAN },
 		{ "verify", no_argument, NULL, KEY_VERIFY },
 		{ "report", required_argument, NULL, KEY_REPORT },
 		{ "json", no_argument, NULL, KEY_JSON },

@@ -5,6 +5,10 @@ test_memory_srcs := \
 	tests/unit/migration/test_memory.c
 unit_tests += test_zero
 test_zero_srcs := tests/unit/migration/test_zero.c
+unit_tests += test_zero_look
+test_zero_look_srcs := tests/unit/migration/test_zero_look.c
+unit_tests += test_extents
+test_extents_srcs := tests/unit/migration/test_extents.c
 unit_tests += test_pagehash
 test_pagehash_srcs := tests/unit/migration/test_pagehash.c
 unit_tests += test_populate

@@ -161,7 +161,7 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	words_split(
 		&words,
 		"migrate --verify demo --channels 4 --max-downtime 20ms [fd00::2]:7 --bandwidth 8Mbit --timeout 1.5s "
-		"--report r");
+		"--report r --zero-scan off");
 	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.departure.peer, "[fd00::2]:7");
@@ -170,6 +170,7 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	assert_int_equal(options.departure.max_downtime_ns, 20000000);
 	assert_int_equal(options.departure.bandwidth_Bps, 1000000);
 	assert_int_equal(options.departure.timeout_ns, 1500000000);
+	assert_int_equal(options.departure.zero_scan, DECANT_ZERO_SCAN_OFF);
 	assert_string_equal(options.report, "r");
 }
 
@@ -283,6 +284,7 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:7 --fabric loop", "address" },
 	{ "migrate demo host:7 --mode hybrid", "not in this version" },
 	{ "migrate demo host:7 --mode fast", "precopy" },
+	{ "migrate demo host:7 --zero-scan never", "auto, on or off" },
 	{ "migrate demo host:7 --if-not-converging postcopy", "not in this version" },
 	{ "migrate demo host:7 --if-not-converging wait", "abort" },
 	{ "migrate demo host:7 --fabric tcp --rail mlx5_0", "no rails" },

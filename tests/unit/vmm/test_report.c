@@ -71,6 +71,7 @@ static void test_report_json__has_all_that_is_documented(void **state)
 		"data_bytes",
 		"pages_sent",
 		"pages_skipped",
+		"pages_looked",
 		"passes",
 		"setup_ms",
 		"total_ms",
