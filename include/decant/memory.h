@@ -70,6 +70,22 @@ int decant_memory_add(struct decant_memory *memory, const struct decant_region *
 int decant_memory_allocate(struct decant_memory *memory, const struct decant_region *region,
 			   struct decant_error *err);
 
+/*
+ * decant_memory_populate() -- touch all of it: no page has to be allocated later
+ *
+ * For memory that is to be ready before it is needed. By several threads, near each region's node; returns when all is done. What
+ * was written stays.
+ * Returns 0; -ENOMEM, with the limit that was hit and how to raise it; -EAGAIN (no thread).
+ */
+int decant_memory_populate(struct decant_memory *memory, struct decant_error *err);
+
+/*
+ * decant_memory_move() -- all regions of @from become regions of @to, with mapping, descriptor and who owns them
+ *
+ * @from is empty afterwards. Returns 0, or as decant_memory_add(): then nothing has moved.
+ */
+int decant_memory_move(struct decant_memory *to, struct decant_memory *from, struct decant_error *err);
+
 /* decant_memory_count() -- number of regions */
 uint32_t decant_memory_count(const struct decant_memory *memory);
 

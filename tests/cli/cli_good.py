@@ -78,14 +78,16 @@ def loop_keeps_the_process_and_its_name():
 
 def receive_under_another_name_on_the_same_host():
     here = new_host()
-    here.run("demo")
-    receive = here.receive("--name", "demo-dst")
+    here.run("demo", "--prealloc")
+    check(here.status("demo")["allocated_bytes"] == 32 << 20, "all of its memory is allocated")
+    receive = here.receive("--name", "demo-dst", "--prealloc", "32M")
     check(here.state("demo-dst") == "waiting", "a receiver answers under its name")
     here.decant("migrate", "demo", receive.address, "--max-downtime", "5s").succeeded()
     receive.wait_for("demo-dst: running")
     listed = here.decant("list", "--json").succeeded().json()
     check([vm["vm"] for vm in listed] == ["demo-dst"], str(listed))
     check("demo-dst" in here.decant("list").succeeded().out, "list in words")
+    check(here.status("demo-dst")["allocated_bytes"] == 32 << 20, "it has the memory that was there before it came")
     here.stop("demo-dst", receive)
 
 

@@ -473,6 +473,24 @@ int decant_memory_allocate(struct decant_memory *memory, const struct decant_reg
 	return append(memory, &taken, true);
 }
 
+int decant_memory_move(struct decant_memory *to, struct decant_memory *from, struct decant_error *err)
+{
+	const uint32_t before = to->count;
+	struct decant_region taken;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < from->count; i++) {
+		ret = take_region(to, &from->slots[i].region, &taken, err);
+		if (ret == 0)
+			append(to, &taken, from->slots[i].owned);
+	}
+	if (ret < 0)
+		to->count = before;
+	else
+		from->count = 0;
+	return ret;
+}
+
 uint32_t decant_memory_count(const struct decant_memory *memory)
 {
 	return memory->count;

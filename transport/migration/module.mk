@@ -16,6 +16,7 @@ libdecant_srcs += \
 	transport/migration/landing.c \
 	transport/migration/limit.c \
 	transport/migration/memory.c \
+	transport/migration/memory_populate.c \
 	transport/migration/migration.c \
 	transport/migration/mover.c \
 	transport/migration/mover_epoch.c \

@@ -19,6 +19,7 @@ struct arrival {
 	bool started;
 	bool claims; /* the name is the source's, so it is claimed when it is known */
 	int wake_fd;
+	struct decant_memory *reserve; /* what is left of it when the first VM has come is nothing */
 
 	/* the thread's until it has finished, then the owner's */
 	struct machine_slot slot;
@@ -60,11 +61,24 @@ static int arrival_listen(struct arrival *arrival, const struct arrival_opts *op
 	struct decant_receiver_opts receiver = DECANT_RECEIVER_OPTS_INIT;
 
 	receiver.listen = opts->listen;
-	receiver.max_memory = opts->max_memory;
+	receiver.max_memory = opts->max_memory != 0 ? opts->max_memory : opts->prealloc;
 	receiver.key = opts->key != NULL ? opts->key->bytes : NULL;
 	receiver.key_length = opts->key != NULL ? opts->key->length : 0;
 	receiver.log = opts->log;
 	return decant_receiver_new(&receiver, machine_vmm_ops(), &arrival->slot, &arrival->receiver, err);
+}
+
+static int arrival_reserve(struct arrival *arrival, const struct arrival_opts *opts, struct decant_error *err)
+{
+	int ret;
+
+	if (opts->prealloc == 0)
+		return 0;
+	ret = machine_memory_new(opts->prealloc, opts->page_size, &arrival->reserve, err);
+	if (ret < 0)
+		decant_error_prefix(err, "--prealloc");
+	arrival->slot.host.reserve = arrival->reserve;
+	return ret;
 }
 
 int arrival_start(const struct arrival_opts *opts, struct arrival **arrival_ptr, struct decant_error *err)
@@ -83,7 +97,9 @@ int arrival_start(const struct arrival_opts *opts, struct arrival **arrival_ptr,
 	arrival->slot.opaque = arrival;
 	if (opts->name != NULL)
 		snprintf(arrival->slot.name, sizeof(arrival->slot.name), "%s", opts->name);
-	ret = arrival_listen(arrival, opts, err);
+	ret = arrival_reserve(arrival, opts, err);
+	if (ret == 0)
+		ret = arrival_listen(arrival, opts, err);
 	if (ret == 0) {
 		ret = -pthread_create(&arrival->thread, NULL, arrival_thread, arrival);
 		if (ret < 0)
@@ -145,6 +161,7 @@ void arrival_free(struct arrival *arrival)
 		arrival_join(arrival);
 	}
 	decant_receiver_free(arrival->receiver);
+	decant_memory_free(arrival->reserve);
 	control_unclaim(&arrival->claim);
 	free(arrival);
 }

@@ -15,7 +15,9 @@
 struct arrival_opts {
 	const char *listen;    /* "host:port" */
 	const char *name;      /* of the VM here; NULL: the source's, claimed on this host when it comes */
-	uint64_t max_memory;   /* 0: what the host has */
+	uint64_t max_memory;   /* 0: @prealloc if there is any, else what the host has */
+	uint64_t prealloc;     /* bytes of memory that are got and populated before it listens; 0: none */
+	uint64_t page_size;    /* of those */
 	const struct key *key; /* NULL: none; read by arrival_start() alone */
 	struct machine_host host;
 	struct decant_log log;

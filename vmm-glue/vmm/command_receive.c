@@ -58,6 +58,8 @@ static int receive_wait(struct owner *owner, const struct options_receive *optio
 		.listen = options->listen,
 		.name = options->name,
 		.max_memory = options->max_memory,
+		.prealloc = options->prealloc,
+		.page_size = options->page_size,
 		.key = key,
 	};
 	struct address bound = *wanted;

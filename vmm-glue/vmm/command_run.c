@@ -6,12 +6,22 @@
 
 #include <stdio.h>
 
+static int run_prealloc(const struct options_run *options, struct decant_memory **memory, struct decant_error *err)
+{
+	if (!options->prealloc)
+		return 0;
+	return machine_memory_new(options->config.memory_bytes, options->config.page_size, memory, err);
+}
+
 static int run_start(struct owner *owner, const struct options_run *options, struct decant_error *err)
 {
 	struct machine_host host = owner_host(owner);
 	struct machine *machine;
-	int ret = machine_new(&options->config, &host, NULL, &machine, err);
+	int ret = run_prealloc(options, &host.reserve, err);
 
+	if (ret == 0)
+		ret = machine_new(&options->config, &host, NULL, &machine, err);
+	decant_memory_free(host.reserve);
 	if (ret < 0)
 		return ret;
 	ret = machine_boot(machine, &options->boot, err);

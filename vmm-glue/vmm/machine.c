@@ -102,39 +102,6 @@ static int machine_make_glue(struct machine *machine, struct decant_error *err)
 	return decant_kvm_new(&opts, &machine->kvm, err);
 }
 
-static int machine_add_ram(struct machine *machine, const char *name, uint64_t address, uint64_t length,
-			   struct decant_error *err)
-{
-	struct decant_region region = DECANT_REGION_INIT;
-	int index;
-
-	snprintf(region.name, sizeof(region.name), "%s", name);
-	region.length = length;
-	region.page_size = machine->config.page_size;
-	region.guest_address = address;
-	index = decant_memory_allocate(machine->memory, &region, err);
-	return index < 0 ? index : 0;
-}
-
-static int machine_make_memory(struct machine *machine, struct decant_error *err)
-{
-	uint64_t bytes = machine->config.memory_bytes;
-	uint64_t low = bytes < MACHINE_LOW_MAX ? bytes : MACHINE_LOW_MAX;
-	int ret = 0;
-
-	if (machine->memory == NULL) {
-		ret = decant_memory_new(&machine->memory, err);
-		machine->owns_memory = true;
-	}
-	if (ret == 0)
-		ret = machine_add_ram(machine, "ram-low", 0, low, err);
-	if (ret == 0 && bytes > low)
-		ret = machine_add_ram(machine, "ram-high", MACHINE_HIGH_ADDRESS, bytes - low, err);
-	if (ret == 0)
-		ret = decant_kvm_add_memory(machine->kvm, machine->memory, err);
-	return ret;
-}
-
 static int machine_host_cpuid(struct machine *machine, struct kvm_cpuid2 **cpuid_ptr, struct decant_error *err)
 {
 	struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));

@@ -47,6 +47,8 @@ struct machine_host {
 	struct decant_log log;
 	void (*ended)(void *opaque); /* the guest has ended; from a vCPU's thread; may be NULL */
 	void *opaque;
+	struct decant_memory *
+		reserve; /* of machine_memory_new(), or NULL: the first machine that has just that memory takes it */
 };
 
 #define MACHINE_HOST_INIT         \
@@ -83,6 +85,14 @@ int machine_name_check(const char *name, struct decant_error *err);
  */
 int machine_new(const struct machine_config *config, const struct machine_host *host, struct decant_memory *memory,
 		struct machine **machine, struct decant_error *err);
+
+/*
+ * machine_memory_new() -- the memory of a machine of @bytes, populated beforehand, for machine_host.reserve
+ *
+ * Returns 0, -EINVAL: no memory that a machine may have, or as decant_memory_populate().
+ */
+int machine_memory_new(uint64_t bytes, uint64_t page_size, struct decant_memory **memory,
+		       struct decant_error *err);
 
 /* machine_boot() -- put the guest's image and its parameters into memory and vCPU 0 at its entry. Once, before the first run. */
 int machine_boot(struct machine *machine, const struct machine_boot *boot, struct decant_error *err);

@@ -39,6 +39,9 @@ enum vcpu_verdict machine_exit(void *opaque, struct vcpu *vcpu, int error);
 /* machine_end() -- the guest has ended; the first reason given stands */
 void machine_end(struct machine *machine, bool failed, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* machine_make_memory() -- and tell KVM of it */
+int machine_make_memory(struct machine *machine, struct decant_error *err);
+
 /* machine_attach_stress() -- once memory is there */
 int machine_attach_stress(struct machine *machine, struct decant_error *err);
 

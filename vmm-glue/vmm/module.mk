@@ -23,6 +23,7 @@ vmm_srcs += \
 	vmm-glue/vmm/machine.c \
 	vmm-glue/vmm/machine_boot.c \
 	vmm-glue/vmm/machine_exit.c \
+	vmm-glue/vmm/machine_memory.c \
 	vmm-glue/vmm/machine_migrate.c \
 	vmm-glue/vmm/machine_shape.c \
 	vmm-glue/vmm/options.c \

@@ -30,6 +30,7 @@ enum options_key {
 	KEY_KEY_FILE,
 	KEY_FORCE,
 	KEY_CONFINE,
+	KEY_PREALLOC,
 };
 
 static int options_one(const struct option *table, int key, int index, char **argv, options_take_fn *take,
@@ -197,6 +198,9 @@ static int options_run_take(void *opaque, int key, const char *value, struct dec
 		return 0;
 	case KEY_CONFINE:
 		return options_take_confine(value, &options->confine, err);
+	case KEY_PREALLOC:
+		options->prealloc = true;
+		return 0;
 	case KEY_JSON:
 		options->json = true;
 		return 0;
@@ -236,6 +240,7 @@ int options_run(int argc, char **argv, struct options_run *options, struct decan
 		{ "memory", required_argument, NULL, KEY_MEMORY },
 		{ "vcpus", required_argument, NULL, KEY_VCPUS },
 		{ "page-size", required_argument, NULL, KEY_PAGE_SIZE },
+		{ "prealloc", no_argument, NULL, KEY_PREALLOC },
 		{ "serial", required_argument, NULL, KEY_SERIAL },
 		{ "dirty", required_argument, NULL, KEY_DIRTY },
 		{ "guest", required_argument, NULL, KEY_GUEST },
@@ -276,6 +281,10 @@ static int options_receive_take(void *opaque, int key, const char *value, struct
 		return options_take_name(value, err);
 	case KEY_MAX_MEMORY:
 		return options_take_size("max-memory", value, &options->max_memory, err);
+	case KEY_PREALLOC:
+		return options_take_size("prealloc", value, &options->prealloc, err);
+	case KEY_PAGE_SIZE:
+		return options_take_page_size(value, &options->page_size, err);
 	case KEY_SERIAL:
 		return options_take_serial(value, &options->serial, &options->serial_file);
 	case KEY_CONFINE:
@@ -302,6 +311,8 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 		{ "listen", required_argument, NULL, KEY_LISTEN },
 		{ "name", required_argument, NULL, KEY_NAME },
 		{ "max-memory", required_argument, NULL, KEY_MAX_MEMORY },
+		{ "prealloc", required_argument, NULL, KEY_PREALLOC },
+		{ "page-size", required_argument, NULL, KEY_PAGE_SIZE },
 		{ "serial", required_argument, NULL, KEY_SERIAL },
 		{ "insecure", no_argument, NULL, KEY_INSECURE },
 		{ "confine", required_argument, NULL, KEY_CONFINE },
@@ -312,12 +323,14 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 	};
 	int words, ret;
 
-	*options = (struct options_receive){ .serial = OPTIONS_SERIAL_FILE };
+	*options = (struct options_receive){ .page_size = 4096, .serial = OPTIONS_SERIAL_FILE };
 	ret = options_parse(argc, argv, table, options_receive_take, options, NULL, 0, &words, err);
 	if (ret != 0)
 		return ret;
 	if (options->listen == NULL)
 		return decant_error_set(err, -EINVAL, "--listen HOST:PORT is missing; port 0 takes a free one");
+	if (options->prealloc % options->page_size != 0)
+		return decant_error_set(err, -EINVAL, "--prealloc: must be a multiple of the --page-size");
 	if (options->insecure && options->key_file != NULL)
 		return decant_error_set(
 			err, -EINVAL,

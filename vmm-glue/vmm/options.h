@@ -27,6 +27,7 @@ enum options_serial {
 struct options_run {
 	struct machine_config config;
 	struct machine_boot boot;
+	bool prealloc;
 	enum options_serial serial;
 	const char *serial_file;
 	enum confine_mode confine;
@@ -38,6 +39,8 @@ struct options_receive {
 	const char *listen;
 	const char *name; /* NULL: the source's */
 	uint64_t max_memory;
+	uint64_t prealloc;  /* 0: nothing */
+	uint64_t page_size; /* of that */
 	enum options_serial serial;
 	const char *serial_file;
 	enum confine_mode confine;

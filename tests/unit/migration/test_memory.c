@@ -257,6 +257,49 @@ static void test_decant_memory_add__bad_address(void **state)
 	assert_int_equal(decant_memory_add(memory, &region, &err), -EINVAL);
 }
 
+static void test_decant_memory_populate__leaves_no_hole_and_keeps_what_is_there(void **state)
+{
+	const uint64_t length = 65 * MIB + PAGE;
+	const struct decant_region *region;
+	uint64_t offset = 0, found = 0;
+	(void)state;
+
+	assert_int_equal(allocate("a", 0, length), 0);
+	assert_int_equal(allocate("b", 1ull << 32, PAGE), 1);
+	region = decant_memory_region(memory, 0);
+	memset((char *)region->address + 3 * PAGE, 7, PAGE);
+	assert_int_equal(decant_memory_populate(memory, &err), 0);
+
+	assert_int_equal(decant_memory_allocated(memory), length + PAGE);
+	assert_int_equal(decant_memory_next_data(memory, 0, &offset, length, &found, NULL), 1);
+	assert_int_equal(found, length);
+	assert_int_equal(((char *)region->address)[3 * PAGE], 7);
+	assert_int_equal(((char *)region->address)[4 * PAGE], 0);
+}
+
+static void test_decant_memory_move__takes_all_or_nothing(void **state)
+{
+	struct decant_memory *other;
+	void *address;
+	(void)state;
+
+	assert_int_equal(decant_memory_new(&other, NULL), 0);
+	assert_int_equal(allocate("a", 0, PAGE), 0);
+	assert_int_equal(allocate("b", PAGE, PAGE), 1);
+	address = decant_memory_region(memory, 1)->address;
+	assert_int_equal(decant_memory_move(other, memory, &err), 0);
+	assert_int_equal(decant_memory_count(memory), 0);
+	assert_int_equal(decant_memory_count(other), 2);
+	assert_ptr_equal(decant_memory_region(other, 1)->address, address);
+
+	assert_int_equal(allocate("c", 2 * PAGE, PAGE), 0);
+	assert_int_equal(allocate("b", 3 * PAGE, PAGE), 1);
+	assert_int_equal(decant_memory_move(other, memory, &err), -EEXIST);
+	assert_int_equal(decant_memory_count(memory), 2);
+	assert_int_equal(decant_memory_count(other), 2);
+	decant_memory_free(other);
+}
+
 static void test_decant_memory_next_data__without_a_file_all_is_data(void **state)
 {
 	(void)state;
@@ -497,6 +540,8 @@ int main(void)
 		with_memory(test_decant_memory_allocate__too_few_huge_pages),
 		with_memory(test_decant_memory_add__is_not_owned),
 		with_memory(test_decant_memory_add__bad_address),
+		with_memory(test_decant_memory_populate__leaves_no_hole_and_keeps_what_is_there),
+		with_memory(test_decant_memory_move__takes_all_or_nothing),
 		with_memory(test_decant_memory_next_data__without_a_file_all_is_data),
 		with_memory(test_decant_memory_next_data__extents_and_bounds),
 		with_memory(test_decant_memory_next_data__no_such_region),

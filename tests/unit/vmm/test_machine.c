@@ -89,6 +89,31 @@ static void test_machine_hold__stamps_and_stillness(void **state)
 	machine_free(machine);
 }
 
+static void test_machine_new__takes_the_reserve_that_fits(void **state)
+{
+	struct machine_config config = small_config();
+	struct machine_host host = MACHINE_HOST_INIT;
+	struct machine *other, *fitting, *late;
+	(void)state;
+
+	assert_int_equal(machine_memory_new(config.memory_bytes, config.page_size, &host.reserve, NULL), 0);
+	assert_int_equal(decant_memory_allocated(host.reserve), config.memory_bytes);
+	config.memory_bytes *= 2;
+	assert_int_equal(machine_new(&config, &host, NULL, &other, NULL), 0);
+	assert_int_equal(decant_memory_count(host.reserve), 1);
+	config = small_config();
+	assert_int_equal(machine_new(&config, &host, NULL, &fitting, NULL), 0);
+	assert_int_equal(decant_memory_count(host.reserve), 0);
+	assert_int_equal(machine_new(&config, &host, NULL, &late, NULL), 0);
+
+	assert_int_equal(decant_memory_allocated(machine_memory(fitting)), config.memory_bytes);
+	assert_true(decant_memory_allocated(machine_memory(late)) < config.memory_bytes);
+	decant_memory_free(host.reserve);
+	machine_free(other);
+	machine_free(fitting);
+	machine_free(late);
+}
+
 static void test_machine_free__in_every_state(void **state)
 {
 	struct machine *machine;
@@ -363,6 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_machine_run__guest_works_and_judges),
 		cmocka_unit_test(test_machine_hold__stamps_and_stillness),
+		cmocka_unit_test(test_machine_new__takes_the_reserve_that_fits),
 		cmocka_unit_test(test_machine_free__in_every_state),
 		cmocka_unit_test(test_machine_verdict__of_one_that_is_held),
 		cmocka_unit_test(test_machine_new__bad_values),

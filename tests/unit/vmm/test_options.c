@@ -99,12 +99,16 @@ static void test_options_receive__all(void **state)
 	struct words words;
 	(void)state;
 
-	words_split(&words, "receive --listen [::1]:0 --name n --max-memory 2G --insecure --confine off");
+	words_split(
+		&words,
+		"receive --listen [::1]:0 --name n --max-memory 2G --insecure --confine off --prealloc 1G --page-size 2M");
 	assert_int_equal(options_receive(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.listen, "[::1]:0");
 	assert_string_equal(options.name, "n");
 	assert_int_equal(options.max_memory, 2ull << 30);
+	assert_int_equal(options.prealloc, 1ull << 30);
+	assert_int_equal(options.page_size, 2ull << 20);
 	assert_true(options.insecure);
 	assert_int_equal(options.confine, CONFINE_OFF);
 }

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* machine_memory.c -- the memory of a machine: which regions it has, and where they come from */
+#include "vmm/machine_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int memory_add(struct decant_memory *memory, const char *name, uint64_t page_size, uint64_t address,
+		      uint64_t length, struct decant_error *err)
+{
+	struct decant_region region = DECANT_REGION_INIT;
+	int index;
+
+	snprintf(region.name, sizeof(region.name), "%s", name);
+	region.length = length;
+	region.page_size = page_size;
+	region.guest_address = address;
+	index = decant_memory_allocate(memory, &region, err);
+	return index < 0 ? index : 0;
+}
+
+static int memory_allocate(struct decant_memory *memory, uint64_t bytes, uint64_t page_size,
+			   struct decant_error *err)
+{
+	uint64_t low = bytes < MACHINE_LOW_MAX ? bytes : MACHINE_LOW_MAX;
+	int ret = memory_add(memory, "ram-low", page_size, 0, low, err);
+
+	if (ret == 0 && bytes > low)
+		ret = memory_add(memory, "ram-high", page_size, MACHINE_HIGH_ADDRESS, bytes - low, err);
+	return ret;
+}
+
+static bool memory_fits(const struct decant_memory *reserve, const struct machine_config *config)
+{
+	return reserve != NULL && decant_memory_count(reserve) > 0 &&
+	       decant_memory_bytes(reserve) == config->memory_bytes &&
+	       decant_memory_region(reserve, 0)->page_size == config->page_size;
+}
+
+int machine_make_memory(struct machine *machine, struct decant_error *err)
+{
+	const struct machine_config *config = &machine->config;
+	struct decant_memory *reserve = machine->host.reserve;
+	int ret = 0;
+
+	machine->host.reserve = NULL; /* it need not live longer than this */
+	if (machine->memory == NULL) {
+		ret = decant_memory_new(&machine->memory, err);
+		machine->owns_memory = true;
+	}
+	if (ret == 0 && memory_fits(reserve, config))
+		ret = decant_memory_move(machine->memory, reserve, err);
+	else if (ret == 0)
+		ret = memory_allocate(machine->memory, config->memory_bytes, config->page_size, err);
+	if (ret == 0)
+		ret = decant_kvm_add_memory(machine->kvm, machine->memory, err);
+	return ret;
+}
+
+int machine_memory_new(uint64_t bytes, uint64_t page_size, struct decant_memory **memory_ptr,
+		       struct decant_error *err)
+{
+	struct decant_memory *memory;
+	int ret = decant_memory_new(&memory, err);
+
+	if (ret < 0)
+		return ret;
+	ret = memory_allocate(memory, bytes, page_size, err);
+	if (ret == 0)
+		ret = decant_memory_populate(memory, err);
+	if (ret < 0) {
+		decant_memory_free(memory);
+		return ret;
+	}
+	*memory_ptr = memory;
+	return 0;
+}
