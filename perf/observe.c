@@ -27,7 +27,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 
 #define FIND_NS (1 * NSEC_PER_MSEC) /* between two searches for memory that is not there */
@@ -376,7 +375,6 @@ static void ask_for_precision(void)
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	sched_setscheduler(0, SCHED_FIFO, &priority);
-	mlockall(MCL_CURRENT | MCL_FUTURE);
 }
 
 static int await_guest(struct observer *observer, struct decant_error *err)

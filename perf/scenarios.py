@@ -7,6 +7,7 @@ named in GROUPS. It returns a figure, or several as a dictionary: what `qemu` re
 import dataclasses
 
 import measures
+import moves
 from report import Line
 
 
@@ -19,7 +20,7 @@ class Group:
 
 
 GROUPS = {
-    "native": Group({**measures.NATIVE}, intro="Here: a quiet guest of {memory} behind {page_size} pages"),
+    "native": Group({**measures.NATIVE, **moves.NATIVE}, intro="Here: a quiet guest of {memory} behind {page_size} pages"),
     "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}"),
 }
 
@@ -29,6 +30,10 @@ LINES = [
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.85),
     Line("dirty_scan_vs_read", "bitmap_read", "bitmap_scan", 3, "lower"),  # rates, so this is time of scan by time of read
+    Line("tcp_total_vs_qemu", "decant_hot.total", ("qemu_tcp_hot.total", "qemu_multifd_hot.total"), 0.85, "lower", "s", 5),
+    Line("pause_vs_qemu", "decant_warm.pause", "qemu_tcp_warm.pause", 0.25, "lower", "s", 5),
+    Line("pause_hot_vs_qemu", "decant_hot.pause", ("qemu_tcp_hot.pause", "qemu_multifd_hot.pause"), 0.6, "lower", "s", 5),
+    Line("guest_work_kept", "guest_work", (), 0.95, "higher", "", 3),
 ]
 
 

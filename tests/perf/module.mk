@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: BSD-2-Clause
-script_tests += tests/perf/perf_report.py
+script_tests += \
+	tests/perf/perf_observer.py \
+	tests/perf/perf_report.py

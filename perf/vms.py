@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""vms.py -- a pair of decants, one of which runs the stress guest and moves it to the other; what it offers is what QemuPair offers"""
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+
+from measures import started
+from observer import Ends
+from places import Place, Unmeasured, words_text
+
+MEMFD = "ram-low"  # as decant calls the memory below the hole
+
+
+class DecantPair:
+    """@options: of the verb migrate, as its control socket takes them."""
+
+    def __init__(self, setup, guest, prefix=(), **options):
+        self.name = "decant " + " ".join(f"{name}={value}" for name, value in options.items())
+        self.setup, self.guest, self.options = setup, guest, options
+        self.program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(setup.driver))), "decant")
+        self.prefix = list(prefix)  # words before both commands
+        self.ends = self.peer = self.runtime = None
+
+    def _start(self, stack, place, event, words):
+        """What it says with its @event, and its PID."""
+        words = [*self.prefix, self.program, *words, "--json"]
+        wrapped = ["sh", "-c", 'echo $$; export XDG_RUNTIME_DIR="$0"; exec "$@"', self.runtime, *words]
+        process = stack.enter_context(started(wrapped, self.setup.seconds, place))
+        pid = process.line().strip()
+        said = process.line()
+        if not said:
+            process.finish()
+        found = json.loads(said) if said else {}
+        if not pid.isdigit() or found.get("event") != event:
+            raise Unmeasured(f"`{words_text(words)}` has not said \"{event}\"")
+        return found, int(pid)
+
+    @contextlib.contextmanager
+    def running(self):
+        """Both ends are up, and the guest is at work."""
+        guest, setup = self.guest, self.setup
+        self.runtime = tempfile.mkdtemp(prefix="decant-bench.")
+        # a receiving end elsewhere has the folder's parent, at most; where it can be reached by others it must be told so
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.runtime, ignore_errors=True)
+            receive = ["receive", "--name", "there", "--listen", f"{setup.host}:0", "--prealloc", guest.memory, "--serial", "none"]
+            said, dest_pid = self._start(stack, setup.receiver, "listening", receive + (["--insecure"] if setup.receiver.by else []))
+            self.peer = f"{setup.host}:{said['port']}"
+            run = ["run", "--name", "here", "--memory", guest.memory, "--vcpus", str(guest.vcpus), "--prealloc",
+                   "--guest", "stress:" + ",".join(guest.stress), "--serial", "none"]
+            _, source_pid = self._start(stack, Place(), "running", run)
+            self.ends = Ends(f"{source_pid}:{MEMFD}", f"{dest_pid}:{MEMFD}", source_pid, dest_pid)
+            yield self
+
+    def migrate(self):
+        """Gives the command, and returns the report."""
+        request = {"verb": "migrate", "peer": self.peer, "max_downtime_ns": self.guest.max_downtime_ms * 1_000_000, **self.options}
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(self.setup.seconds)
+            control.connect(os.path.join(self.runtime, "decant", "here.sock"))
+            control.sendall(json.dumps(request).encode() + b"\n")
+            for line in control.makefile("r", encoding="utf-8"):
+                said = json.loads(line)
+                if said.get("ok") is False:
+                    raise Unmeasured(f"decant: {said.get('error', '?')}")
+                if said.get("event") == "finished":
+                    return self._good(said)
+        raise Unmeasured("decant: the source has ended before its migration")
+
+    @staticmethod
+    def _good(finished):
+        report = finished.get("report", finished)
+        if report.get("outcome") != "completed":
+            raise Unmeasured(f"decant: the migration: {report.get('error') or report.get('outcome')}")
+        if report.get("guest_verdict") != "ok":
+            raise Unmeasured(f"decant: the guest's verdict is {report.get('guest_verdict')}")
+        return report
