@@ -34,6 +34,7 @@ exec_prefix ?= $(prefix)
 bindir ?= $(exec_prefix)/bin
 libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
+libexecdir ?= $(exec_prefix)/libexec
 pkgconfigdir ?= $(libdir)/pkgconfig
 mandir ?= $(prefix)/share/man
 DESTDIR ?=
@@ -139,7 +140,7 @@ ifneq ($(libdecant_kvm_srcs),)
 products += $(kvm_so) $(O)/libdecant-kvm.a $(O)/decant-kvm.pc
 endif
 ifneq ($(decant_srcs),)
-products += $(O)/decant
+products += $(O)/decant $(bench_programs)
 endif
 
 .PHONY: all
@@ -212,10 +213,12 @@ include perf/rules.mk
 -include $(shell [ ! -d $(O) ] || find $(O)/obj $(O)/pic -name '*.d' 2>/dev/null)
 
 # ---- install ----
+# decant-perf finds its modules and programs beside itself, and decant above: as in the tree, but for the build folder.
+perf_dir := $(DESTDIR)$(libexecdir)/decant/perf
 .PHONY: install uninstall
 install: all ## install below $(DESTDIR)$(prefix)
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir) $(DESTDIR)$(pkgconfigdir) $(DESTDIR)$(includedir)/decant \
-		$(DESTDIR)$(mandir)/man1
+		$(DESTDIR)$(mandir)/man1 $(perf_dir)
 	install -m 755 $(O)/decant $(DESTDIR)$(bindir)/
 	for l in libdecant libdecant-kvm; do \
 		install -m 644 $(O)/$$l.a $(DESTDIR)$(libdir)/ && \
@@ -225,15 +228,20 @@ install: all ## install below $(DESTDIR)$(prefix)
 	done
 	install -m 644 $(O)/decant.pc $(O)/decant-kvm.pc $(DESTDIR)$(pkgconfigdir)/
 	install -m 644 include/decant/*.h $(DESTDIR)$(includedir)/decant/
-	install -m 644 docs/man/decant.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 docs/man/decant.1 docs/man/decant-perf.1 $(DESTDIR)$(mandir)/man1/
+	install -m 755 perf/decant-perf $(bench_programs) $(perf_dir)/
+	install -m 644 $(perf_modules) $(perf_dir)/
+	ln -sfr $(DESTDIR)$(bindir)/decant $(perf_dir)/../decant
+	ln -sfr $(perf_dir)/decant-perf $(DESTDIR)$(bindir)/decant-perf
 uninstall: ## remove what install has put there
-	rm -f $(DESTDIR)$(bindir)/decant
+	rm -f $(DESTDIR)$(bindir)/decant $(DESTDIR)$(bindir)/decant-perf
+	rm -rf $(DESTDIR)$(libexecdir)/decant
 	for l in libdecant libdecant-kvm; do \
 		rm -f $(DESTDIR)$(libdir)/$$l.a $(DESTDIR)$(libdir)/$$l.so*; \
 	done
 	rm -f $(DESTDIR)$(pkgconfigdir)/decant.pc $(DESTDIR)$(pkgconfigdir)/decant-kvm.pc
 	rm -rf $(DESTDIR)$(includedir)/decant
-	rm -f $(DESTDIR)$(mandir)/man1/decant.1
+	rm -f $(DESTDIR)$(mandir)/man1/decant.1 $(DESTDIR)$(mandir)/man1/decant-perf.1
 
 .PHONY: clean help
 clean: ## remove everything under $(O)

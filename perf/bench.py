@@ -10,13 +10,12 @@ missed is told in the table, and no failure.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
-import time
 
 sys.dont_write_bytecode = True  # the source tree stays as it is
 
+import machine
 import measures
 import places
 import report
@@ -64,7 +63,7 @@ def measure(table, lines, setup, count):
     needed = rounds_of(lines, count)
     wanted = {name: needed[name] for name in table if name in needed}
     rounds, failures = take_rounds(table, wanted, setup, lambda text: print(text, flush=True))
-    return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine()}
+    return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine.machine(measures.decant_of(setup))}
 
 
 # ---- in VMs ----
@@ -102,41 +101,6 @@ def run_inside(chosen):
                            receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_SECONDS / 4)
     lines = [line for line in wanted_lines(chosen.only, False) if group_of(line) == chosen.group]
     report.save(chosen.found, measure(GROUPS[chosen.group].measures, lines, setup, chosen.runs))
-
-
-# ---- what a figure depends on besides the program ----
-
-def first_line(words):
-    try:
-        out = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=10)
-    except OSError:
-        return "not installed"
-    said = (out.stdout or out.stderr).strip()
-    return said.splitlines()[0] if said else "?"
-
-
-def read_first(path, prefix=""):
-    try:
-        with open(path, encoding="utf-8") as text:
-            return next((line.split(":", 1)[-1].strip() for line in text if line.startswith(prefix)), "?")
-    except OSError:
-        return "unknown"
-
-
-def machine():
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "kernel": platform.release(),
-        "cpu": read_first("/proc/cpuinfo", "model name"),
-        "cpus": os.cpu_count(),
-        "memory": read_first("/proc/meminfo", "MemTotal"),
-        "governor": read_first("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "shmem_huge_pages": read_first("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
-        "tcp_congestion_control": read_first("/proc/sys/net/ipv4/tcp_congestion_control"),
-        "load": os.getloadavg()[0],
-        "iperf3": first_line(["iperf3", "--version"]),
-        "ib_write_bw": first_line(["ib_write_bw", "--version"]),
-    }
 
 
 # ---- the command ----

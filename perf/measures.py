@@ -6,6 +6,7 @@ Each measure is a function of a Setup and returns bytes per second. It raises Un
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 import socket
 import threading
@@ -28,6 +29,11 @@ class Setup:
     device: str = ""  # RDMA device of both ends
     seconds: float = 120.0  # for one measure
     details: list = dataclasses.field(default_factory=list)
+
+
+def decant_of(setup):
+    """The program, in the build folder of the driver."""
+    return os.path.join(os.path.dirname(os.path.dirname(setup.driver)), "decant")
 
 
 def need(tool):

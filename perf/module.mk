@@ -14,3 +14,21 @@ observe_srcs += \
 	perf/observe_cpu.c \
 	perf/observe_memory.c \
 	perf/observe_peer.c
+
+bench_programs := $(O)/perf/decant-point $(O)/perf/decant-observe
+# what decant-perf needs where it is installed
+perf_modules := \
+	perf/figures.py \
+	perf/guests.py \
+	perf/machine.py \
+	perf/measures.py \
+	perf/moves.py \
+	perf/observer.py \
+	perf/page.py \
+	perf/places.py \
+	perf/plots.py \
+	perf/qemu.py \
+	perf/report.py \
+	perf/sweep.py \
+	perf/sweeps.py \
+	perf/vms.py

@@ -24,6 +24,7 @@ class Guest:
     vcpus: int = 1
     stress: tuple = ("wss=40M", "data=984M", "zero=4M")
     max_downtime_ms: int = 300
+    page_size: str = "4K"  # behind it, at both ends
 
     @property
     def data(self):

@@ -2,8 +2,11 @@
 """places.py -- where a process of a measurement runs: on this host, or by a command that runs others elsewhere
 
 A measure starts its receiving end at one place and its sending end at another, and talks to both alike: line() reads what it says,
-finish() waits for it to end well. The command passes on output, exit status and SIGTERM: on-host2 of tests/vm/run does.
+finish() waits for it to end well. The command passes on output, exit status and SIGTERM: on-host2 of tests/vm/run does. ssh passes on no
+signal, so there the process lives as long as its standard input.
 """
+import os
+import shlex
 import subprocess
 
 GRACE_SECONDS = 15
@@ -18,9 +21,18 @@ def words_text(words):
 
 
 class Process:
-    def __init__(self, words):
-        self.words = words
-        self.child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """@lifeline: it ends when its standard input does, and not by a signal. @shown: what to call it."""
+
+    def __init__(self, words, lifeline=False, shown=None):
+        self.words, self.lifeline = shown or words, None
+        if lifeline:
+            stdin, self.lifeline = os.pipe()
+        else:
+            stdin = os.open(os.devnull, os.O_RDONLY)
+        try:
+            self.child = subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        finally:
+            os.close(stdin)
 
     def line(self):
         """The next line of its stdout, or "" at the end."""
@@ -35,7 +47,10 @@ class Process:
         raise Unmeasured(f"`{words_text(self.words)}` ended with {self.child.returncode}: {said}")
 
     def end(self):
-        if self.child.poll() is None:
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+            self.lifeline = None
+        elif self.child.poll() is None:
             self.child.terminate()
 
     def close(self):
@@ -55,3 +70,23 @@ class Place:
 
     def start(self, words):
         return Process([*self.by, *words])
+
+
+# Runs its arguments until they end or its standard input does; what reads that must hold no other stream open, or ssh would wait for it.
+LIFELINE = """exec 3<&0
+"$@" 3<&- </dev/null & it=$!
+{ cat <&3; kill $it; } >/dev/null 2>&1 & watch=$!
+exec 3<&-
+wait $it; status=$?
+kill $watch 2>/dev/null
+exit $status"""
+
+
+class Remote(Place):
+    """Another host, by ssh or what is like it: @ssh HOST LINE runs a line of shell there."""
+
+    def __init__(self, ssh, host):
+        super().__init__([*ssh, host])
+
+    def start(self, words):
+        return Process([*self.by, shlex.join(["sh", "-c", LIFELINE, "sh", *words])], lifeline=True, shown=[*self.by, *words])

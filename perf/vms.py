@@ -27,7 +27,7 @@ class DecantPair:
     def _start(self, stack, place, event, words):
         """What it says with its @event, and its PID."""
         words = [*self.prefix, self.program, *words, "--json"]
-        wrapped = ["sh", "-c", 'echo $$; export XDG_RUNTIME_DIR="$0"; exec "$@"', self.runtime, *words]
+        wrapped = ["sh", "-c", 'echo $$; mkdir -p "$0"; export XDG_RUNTIME_DIR="$0"; exec "$@"', self.runtime, *words]
         process = stack.enter_context(started(wrapped, self.setup.seconds, place))
         pid = process.line().strip()
         said = process.line()
@@ -38,21 +38,34 @@ class DecantPair:
             raise Unmeasured(f"`{words_text(words)}` has not said \"{event}\"")
         return found, int(pid)
 
+    def _start_receiver(self, stack):
+        """Where it can be reached by others it must be told so; elsewhere the folder for its socket is another host's."""
+        setup = self.setup
+        words = ["receive", "--name", "there", "--listen", f"{setup.host}:0", "--prealloc", self.guest.memory, "--serial", "none"]
+        if setup.receiver.by:
+            stack.callback(self._forget, setup.receiver)
+            words.append("--insecure")
+        said, pid = self._start(stack, setup.receiver, "listening", words)
+        self.peer = f"{setup.host}:{said['port']}"
+        return pid
+
+    def _forget(self, place):
+        with started(["rm", "-rf", self.runtime], self.setup.seconds, place) as process:
+            process.finish()
+
     @contextlib.contextmanager
     def running(self):
-        """Both ends are up, and the guest is at work."""
-        guest, setup = self.guest, self.setup
+        """Both ends are up, and the guest is at work. Over loop there is one process, and no @ends."""
+        guest = self.guest
         self.runtime = tempfile.mkdtemp(prefix="decant-bench.")
-        # a receiving end elsewhere has the folder's parent, at most; where it can be reached by others it must be told so
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self.runtime, ignore_errors=True)
-            receive = ["receive", "--name", "there", "--listen", f"{setup.host}:0", "--prealloc", guest.memory, "--serial", "none"]
-            said, dest_pid = self._start(stack, setup.receiver, "listening", receive + (["--insecure"] if setup.receiver.by else []))
-            self.peer = f"{setup.host}:{said['port']}"
-            run = ["run", "--name", "here", "--memory", guest.memory, "--vcpus", str(guest.vcpus), "--prealloc",
-                   "--guest", "stress:" + ",".join(guest.stress), "--serial", "none"]
+            loop = self.options.get("fabric") == "loop"
+            dest_pid = None if loop else self._start_receiver(stack)
+            run = ["run", "--name", "here", "--memory", guest.memory, "--vcpus", str(guest.vcpus), "--page-size", guest.page_size,
+                   "--prealloc", "--guest", "stress:" + ",".join(guest.stress), "--serial", "none"]
             _, source_pid = self._start(stack, Place(), "running", run)
-            self.ends = Ends(f"{source_pid}:{MEMFD}", f"{dest_pid}:{MEMFD}", source_pid, dest_pid)
+            self.ends = None if loop else Ends(f"{source_pid}:{MEMFD}", f"{dest_pid}:{MEMFD}", source_pid, dest_pid)
             yield self
 
     def migrate(self):

@@ -57,6 +57,7 @@ look_check() {
 	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
 	need ip iproute2 command_there ip
 	need git git command_there git
+	need gnuplot gnuplot-nox command_there gnuplot
 }
 
 look_vm() {
@@ -74,6 +75,7 @@ look_bench() {
 	need python3 python3 command_there python3
 	need iperf3 iperf3 command_there iperf3
 	need ib_write_bw perftest command_there ib_write_bw
+	need gnuplot gnuplot-nox command_there gnuplot
 }
 
 # The package carries clang's version in its name; before clang is there, what apt would install tells it.

@@ -68,12 +68,13 @@ library.decant_version_string.restype = ctypes.c_char_p
 assert library.decant_version_string().count(b".") == 2
 EOF
 }
+measures() { "$root/opt/decant/bin/decant-perf" list | grep -q '^dirty-rate'; }
 uninstalls() {
 	make --no-print-directory O="$DECANT_BUILD" DESTDIR="$root" prefix=/opt/decant uninstall &&
 		[ -z "$(find "$root/opt/decant" ! -type d)" ]
 }
 
-echo 1..10
+echo 1..11
 point 'public headers compile alone as C11' compiles_as_c
 point 'public headers compile alone as C++17' compiles_as_cxx
 point 'libdecant exports what its headers declare' exports_what_is_declared "$DECANT_BUILD/libdecant.so" "$public"
@@ -83,5 +84,6 @@ point 'a program links by pkg-config decant-kvm' links decant-kvm
 point 'a program links by pkg-config decant' links decant
 point 'the program runs' runs
 point 'the library can be loaded by dlopen' loads
+point 'decant-perf finds its modules' measures
 point 'uninstall leaves no file' uninstalls
 exit $bad
