@@ -105,7 +105,7 @@ struct decant_stats {
 
 	struct decant_forecast forecast[DECANT_PASSES_MAX]; /* after the pass of the same number */
 	/*
-	 * Once it has completed: how many forecasts there are from the second pass on, and how far off the worst of them was, in
+	 * Once it has completed, and was never in doubt: how many forecasts there are from the second pass on, and how far off the worst of them was, in
 	 * thousandths of what came; of the time left, and of the pause.
 	 */
 	uint32_t forecasts_judged;
