@@ -45,13 +45,13 @@ soversion := $(call version_field,MAJOR)
 
 # ---- flags ----
 # What pkg-config says is asked once, and only if something is compiled: `make help` and `make demo` run without it.
-packages := json-c libxxhash numa libibverbs librdmacm libcrypto libseccomp
+packages := json-c libxxhash numa hwloc libibverbs librdmacm libcrypto libseccomp
 test_packages := cmocka
 once = $(eval $(1) := $(2))$(2)
 ask_pkg = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
 PKG_CFLAGS = $(call once,PKG_CFLAGS,$(call ask_pkg,--cflags $(packages)))
 PKG_LIBS = $(call once,PKG_LIBS,$(call ask_pkg,--libs $(packages)))
-LIB_LIBS = $(call once,LIB_LIBS,$(call ask_pkg,--libs libxxhash numa libibverbs librdmacm libcrypto))
+LIB_LIBS = $(call once,LIB_LIBS,$(call ask_pkg,--libs libxxhash numa hwloc libibverbs librdmacm libcrypto))
 TEST_LIBS = $(call once,TEST_LIBS,$(call ask_pkg,--libs $(test_packages)))
 
 warnings := \

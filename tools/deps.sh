@@ -38,6 +38,7 @@ look_build() {
 	need json-c libjson-c-dev library json-c
 	need xxhash libxxhash-dev library libxxhash
 	need numa libnuma-dev library numa
+	need hwloc libhwloc-dev library hwloc
 	need libcrypto libssl-dev library libcrypto
 	need libibverbs libibverbs-dev library libibverbs
 	need librdmacm librdmacm-dev library librdmacm
