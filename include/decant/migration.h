@@ -124,6 +124,11 @@ struct decant_migration_opts {
 	const void *key;
 	size_t key_length;
 	enum decant_zero_scan zero_scan;
+	/*
+	 * "0-3,8": the CPUs that the library's own threads may use, and the calling thread while it runs the migration; NULL: those
+	 * of the calling thread that are not isolated (docs/placement.md). Copied.
+	 */
+	const char *cpus;
 };
 
 #define DECANT_MIGRATION_OPTS_INIT                                                                             \
@@ -148,7 +153,7 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
 /*
  * decant_migration_run() -- do it; blocks
  *
- * Starts threads of its own (docs/threading.md) and has joined them when it returns.
+ * Starts threads of its own (docs/threading.md) and has joined them when it returns. The calling thread runs on opts.cpus meanwhile.
  * Returns 0: COMPLETED: the destination runs the guest; free the VM, never resume it.
  * -EINPROGRESS: IN_DOUBT: GO was sent and nobody can tell what became of it. The VM must stay paused; only
  *   decant_migration_settle() may release it.
@@ -205,6 +210,7 @@ struct decant_receiver_opts {
 	 */
 	const void *key;
 	size_t key_length;
+	const char *cpus; /* as decant_migration_opts.cpus; the thread in decant_receiver_run() keeps its own */
 };
 
 #define DECANT_RECEIVER_OPTS_INIT                                                     \

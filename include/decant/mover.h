@@ -40,6 +40,7 @@ struct decant_mover_opts {
 	const char *rails; /* as decant_migration_opts.rails */
 	const void *key;   /* as decant_migration_opts.key; copied by _connect(), wiped by _close() */
 	size_t key_length;
+	const char *cpus; /* as decant_migration_opts.cpus; the feeder's thread keeps its own */
 };
 
 #define DECANT_MOVER_OPTS_INIT                                                                              \
@@ -121,6 +122,7 @@ struct decant_landing_opts {
 	struct decant_log log;
 	const void *key; /* as decant_receiver_opts.key; copied by _new(), wiped by _free() */
 	size_t key_length;
+	const char *cpus; /* as decant_receiver_opts.cpus */
 };
 
 #define DECANT_LANDING_OPTS_INIT                                                            \

@@ -262,6 +262,73 @@ def probe_tells_of_rdma_or_why_there_is_none():
     check(memory["memlock_bytes"] == ("unlimited" if soft == resource.RLIM_INFINITY else soft), str(memory))
 
 
+def cpus_of_threads(process):
+    """Name and CPUs of each thread; a thread that ends meanwhile is left out."""
+    found = []
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        try:
+            name = open(f"/proc/{process.pid}/task/{thread}/comm", encoding="utf-8").read().strip()
+            found.append((name, frozenset(os.sched_getaffinity(int(thread)))))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return found
+
+
+def ran_elsewhere(threads, prefixes, cpus):
+    return [thread for thread in threads if thread[0].startswith(prefixes) and thread[1] != cpus]
+
+
+def threads_stay_on_the_cpus_asked_for():
+    own = sorted(os.sched_getaffinity(0))
+    if len(own) < 2:
+        return  # there is nothing to choose from
+    here, there = new_host(), new_host()
+    run = here.run("demo", "--cpus", own[0])
+    receive = there.receive("--cpus", own[1])
+    migrate = here.start("migrate", "demo", receive.address, "--bandwidth", "1M")
+    rig.wait_until("data flows", lambda: any(name.startswith("tcp-send") for name, _ in cpus_of_threads(run))
+                   and any(name.startswith("tcp-recv") for name, _ in cpus_of_threads(receive)))
+    source, destination = cpus_of_threads(run), cpus_of_threads(receive)
+    first, second, both = frozenset(own[:1]), frozenset(own[1:2]), frozenset(own)
+    check(not ran_elsewhere(source, ("tcp-", "decant-"), first), str(source))
+    check(("decant", first) in source, f"the migrating thread: {source}")
+    check(("vcpu0", both) in source and ("vcpu0", both) in destination, f"the guest's: {source} {destination}")
+    check(not ran_elsewhere(destination, ("tcp-", "decant-"), second), str(destination))
+    check({"decant-populate", "decant-control", "decant-greeter"} <= {name[:15] for name, _ in destination}, str(destination))
+    here.decant("cancel", "demo").succeeded()
+    migrate.wait()
+    # the migration's own --cpus comes before that of the process
+    here.start("migrate", "demo", receive.address, "--bandwidth", "1M", "--cpus", own[1])
+    rig.wait_until("it has moved", lambda: ("tcp-send-0", second) in cpus_of_threads(run))
+    here.decant("cancel", "demo").succeeded()
+    here.is_untouched("demo")
+    here.stop("demo", run)
+
+
+def cpus_that_are_not_there():
+    here = new_host()
+    here.decant("run", "--guest", "stress", "--cpus", 8000).refused(FAILED, "CPU 8000: not there, or not in this process's cpuset")
+    here.decant("run", "--guest", "stress", "--cpus", "1-").refused(USAGE, "--cpus", "0-3,8")
+    here.decant("receive", "--listen", "127.0.0.1:0", "--cpus", 8000).refused(FAILED, "CPU 8000")
+    here.decant("run", "--guest", "stress", "--numa-node", 1000).refused(FAILED, "no NUMA node 1000")
+    run = here.run("demo", "--numa-node", 0)
+    here.decant("migrate", "demo", "127.0.0.1:1", "--cpus", 8000).refused(FAILED, "CPU 8000")
+    here.stop("demo", run)
+
+
+def probe_maps_nodes_and_cpus():
+    here = new_host()
+    own = sorted(os.sched_getaffinity(0))
+    told = here.start("probe", "--json", prefix=("taskset", "-c", str(own[-1]))).wait().succeeded().json()["placement"]
+    check(told["cpus"] == told["affinity"] == str(own[-1]) and told["why"] == "all that this process may use", str(told))
+    check(told["nodes"] and all({"node", "cpus", "used", "devices"} <= set(node) for node in told["nodes"]), str(told))
+    here.env["HWLOC_SYNTHETIC"] = "pack:2 [numa] core:2 pu:1"
+    told = here.decant("probe", "--json").succeeded().json()["placement"]
+    check([node["cpus"] for node in told["nodes"]] == ["0-1", "2-3"], str(told))
+    words = here.decant("probe").succeeded().out
+    check(f"decant's threads run on {told['cpus']}: " in words and "node 1        CPUs 2-3; decant: " in words, words)
+
+
 def help_and_version():
     here = new_host()
     check(here.decant("--version").succeeded().out.startswith("decant 0."), "version")
@@ -295,5 +362,8 @@ rig.main([
     death_of_the_source_leaves_the_client_in_doubt,
     probe_tells_what_there_is,
     probe_tells_of_rdma_or_why_there_is_none,
+    threads_stay_on_the_cpus_asked_for,
+    cpus_that_are_not_there,
+    probe_maps_nodes_and_cpus,
     help_and_version,
 ])

@@ -7,7 +7,6 @@
 #include "util/clock.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,17 +105,11 @@ void host_welcome(struct wire_welcome *welcome, uint64_t max_memory, uint64_t le
 	host_boot_id(welcome->boot_id);
 }
 
-uint32_t host_populate_threads(uint32_t asked)
+uint32_t host_populate_threads(uint32_t asked, uint32_t cpus)
 {
-	cpu_set_t cpus;
-	uint32_t half;
+	const uint32_t threads = asked != 0 ? asked : cpus / 2;
 
-	if (asked != 0)
-		return asked < POPULATE_THREADS_MAX ? asked : POPULATE_THREADS_MAX;
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+	if (threads < 1)
 		return 1;
-	half = (uint32_t)CPU_COUNT(&cpus) / 2;
-	if (half < 1)
-		return 1;
-	return half < POPULATE_THREADS_MAX ? half : POPULATE_THREADS_MAX;
+	return threads < POPULATE_THREADS_MAX ? threads : POPULATE_THREADS_MAX;
 }

@@ -23,7 +23,7 @@ void host_boot_id(uint8_t boot_id[16]);
 /* host_welcome() -- WELCOME of this host; @max_memory 0: what is available now, huge pages included */
 void host_welcome(struct wire_welcome *welcome, uint64_t max_memory, uint64_t lease_ns);
 
-/* host_populate_threads() -- @asked, or one per two CPUs that this process may use, at least 1 */
-uint32_t host_populate_threads(uint32_t asked);
+/* host_populate_threads() -- @asked, or one per two of @cpus, at least 1 */
+uint32_t host_populate_threads(uint32_t asked, uint32_t cpus);
 
 #endif

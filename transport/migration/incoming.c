@@ -26,6 +26,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/placement.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -382,6 +383,7 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	};
 	struct handshake handshake = opts->handshake;
 	struct incoming *in = calloc(1, sizeof(*in));
+	struct placement_scope scope;
 	int rc;
 
 	if (in == NULL)
@@ -397,7 +399,9 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	pthread_mutex_init(&in->lock, NULL);
 	pthread_cond_init(&in->exposed, NULL);
 	peer_opts.opaque = in;
+	in->placement = opts->placement;
 	in->host = strdup(opts->host);
+	placement_enter(in->placement, &scope);
 	rc = in->host == NULL ? -ENOMEM : populate_new(opts->populate_threads, &in->pool, err);
 	if (rc == 0)
 		rc = decant_memory_new(&in->memory, err);
@@ -409,6 +413,7 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	peer_opts.sent = handshake.sent;
 	if (rc == 0)
 		rc = peer_new(&peer_opts, &in->peer, err);
+	placement_leave(&scope);
 	if (rc == 0) {
 		*out = in;
 		return 0;

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct incoming;
+struct placement;
 
 /* What the floor above adds. All but create may be NULL. */
 struct incoming_ops {
@@ -43,6 +44,7 @@ struct incoming_opts {
 	uint64_t max_memory;
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads;
+	const struct placement *placement; /* of the threads; outlives the incoming; NULL: that of the caller */
 	const struct incoming_ops *ops;
 	void *opaque;
 	struct decant_log log;

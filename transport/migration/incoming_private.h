@@ -8,6 +8,7 @@
 #include "migration/incoming.h"
 #include "migration/mover_private.h"
 #include "migration/populate.h"
+#include "util/placement.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -26,6 +27,7 @@ struct incoming {
 	void *opaque;
 	struct decant_log log;
 	char *host;
+	const struct placement *placement;
 	uint64_t max_memory;
 	uint64_t features;                         /* of both ends */
 	struct fabric_rail rail[FABRIC_RAILS_MAX]; /* that WELCOME has offered */

@@ -246,6 +246,7 @@ static int open_sink(struct incoming *in, const struct wire_open *message, struc
 		     struct decant_error *failed, struct decant_error *err)
 {
 	const struct fabric_ops *fabric = fabric_find(message->fabric);
+	struct placement_scope scope;
 	int rc = check_open(in, message, fabric, err);
 
 	if (rc < 0)
@@ -263,7 +264,9 @@ static int open_sink(struct incoming *in, const struct wire_open *message, struc
 	reset_barriers(in, message);
 	in->epoch = message->epoch;
 	in->fabric = fabric;
+	placement_enter(in->placement, &scope);
 	rc = fabric->sink_open(opts, &in->sink, failed);
+	placement_leave(&scope);
 	if (rc < 0)
 		in->sink = NULL;
 	return 0;

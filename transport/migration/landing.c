@@ -9,6 +9,7 @@
 #include "migration/incoming.h"
 #include "migration/session_slot.h"
 #include "util/clock.h"
+#include "util/placement.h"
 #include <decant/mover.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct decant_landing {
 	void *opaque;
 	struct greeter *greeter;
 	struct auth_key *key; /* NULL: none */
+	struct placement placement;
 
 	struct session_slot slot;
 };
@@ -63,6 +65,7 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 		.welcome = landing_welcome,
 		.log = opts->log,
 	};
+	struct placement_scope scope;
 	int rc;
 
 	if (opts->listen == NULL || ops->create == NULL)
@@ -75,9 +78,13 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 	landing->opaque = opaque;
 	known = &landing->opts;
 	rc = known->key != NULL ? auth_key_new(known->key, known->key_length, &landing->key, err) : 0;
+	if (rc == 0)
+		rc = placement_new(known->cpus, &landing->placement, err);
 	landing->opts.key = NULL;
+	landing->opts.cpus = NULL;
 	greeter_opts.opaque = landing;
 	greeter_opts.key = landing->key;
+	placement_enter(rc == 0 ? &landing->placement : NULL, &scope);
 	if (rc == 0)
 		rc = session_slot_init(&landing->slot, err);
 	if (rc == 0) {
@@ -85,6 +92,7 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 		if (rc < 0)
 			session_slot_destroy(&landing->slot);
 	}
+	placement_leave(&scope);
 	if (rc < 0) {
 		auth_key_free(landing->key);
 		free(landing);
@@ -155,7 +163,9 @@ int decant_landing_run(struct decant_landing *landing, struct decant_memory **me
 	struct incoming_opts opts = {
 		.host = greeter_host(landing->greeter),
 		.peer_timeout_ns = landing->opts.peer_timeout_ns,
-		.populate_threads = host_populate_threads(landing->opts.populate_threads),
+		.populate_threads = host_populate_threads(landing->opts.populate_threads,
+							  cpus_count(&landing->placement.cpus)),
+		.placement = &landing->placement,
 		.ops = &landing_incoming_ops,
 		.opaque = landing,
 		.log = landing->opts.log,

@@ -239,7 +239,11 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
 		return decant_error_set(err, rc, "migration: %s", strerror(-rc));
 	}
 	rc = known.key != NULL ? auth_key_new(known.key, known.key_length, &m->key, err) : 0;
-	m->opts.key = NULL; /* it is the caller's */
+	if (rc == 0)
+		rc = placement_new(known.cpus, &m->placement, err);
+	/* they are the caller's */
+	m->opts.key = NULL;
+	m->opts.cpus = NULL;
 	if (rc < 0) {
 		decant_migration_free(m);
 		return rc;
@@ -278,6 +282,7 @@ static int make_mover(struct decant_migration *m, struct decant_error *err)
 		.opts = DECANT_MOVER_OPTS_INIT,
 		.purpose = WIRE_PURPOSE_MIGRATE,
 		.connect_timeout_ns = m->opts.peer_timeout_ns,
+		.placement = &m->placement,
 	};
 	struct decant_mover *mover;
 	int rc;
@@ -326,6 +331,7 @@ static int stage_connect(struct decant_migration *m, struct decant_error *err)
 	if (rc < 0)
 		return rc;
 	m->lease_ms = mover_lease_ms(m->mover);
+	placement_near(&m->scope, mover_node(m->mover));
 	return 0;
 }
 
@@ -516,13 +522,11 @@ static int end_badly(struct decant_migration *m, struct decant_error *why)
 	return why->code;
 }
 
-int decant_migration_run(struct decant_migration *m, struct decant_error *err)
+static int run_stages(struct decant_migration *m, struct decant_error *err)
 {
 	struct decant_error local = DECANT_ERROR_INIT;
-	int rc = begin(m, err);
+	int rc = 0;
 
-	if (rc < 0)
-		return rc;
 	for (size_t i = 0; rc == 0 && i < sizeof(stages) / sizeof(stages[0]); i++) {
 		rc = stages[i].run(m, &local);
 		if (rc < 0)
@@ -537,6 +541,18 @@ int decant_migration_run(struct decant_migration *m, struct decant_error *err)
 	rc = end_badly(m, &local);
 	if (err != NULL)
 		*err = local;
+	return rc;
+}
+
+int decant_migration_run(struct decant_migration *m, struct decant_error *err)
+{
+	int rc = begin(m, err);
+
+	if (rc < 0)
+		return rc;
+	placement_enter(&m->placement, &m->scope);
+	rc = run_stages(m, err);
+	placement_leave(&m->scope);
 	return rc;
 }
 
@@ -583,7 +599,9 @@ int decant_migration_settle(struct decant_migration *m, bool force, struct decan
 	}
 	if (state != DECANT_STATE_IN_DOUBT)
 		return decant_error_set(err, -EINVAL, "the migration is %s, not in doubt", decant_strstate(state));
+	placement_enter(&m->placement, &m->scope);
 	event = settle_doubt(m, force ? lease_end_ns(m) : clock_now_ns(), &answer, &why);
+	placement_leave(&m->scope);
 	/* force is for a destination that does not answer; one that may be starting the guest has answered */
 	if (event == SOURCE_SILENCE && force && answer != WIRE_FATE_PENDING)
 		event = SOURCE_FORCE;

@@ -68,6 +68,16 @@ static int take_key(struct decant_mover *mover, const struct mover_setup *setup,
 	return rc;
 }
 
+static int take_placement(struct decant_mover *mover, const struct mover_setup *setup, struct decant_error *err)
+{
+	mover->placement = setup->placement;
+	mover->setup.opts.cpus = NULL; /* as the key */
+	if (mover->placement != NULL)
+		return 0;
+	mover->placement = &mover->own_placement;
+	return placement_new(setup->opts.cpus, &mover->own_placement, err);
+}
+
 static void mover_destroy(struct decant_mover *mover)
 {
 	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++)
@@ -123,6 +133,8 @@ int mover_new(const struct mover_setup *setup, const struct decant_memory *memor
 		decant_error_set(err, rc, "mover: %s", strerror(-rc));
 	if (rc == 0)
 		rc = take_key(mover, setup, err);
+	if (rc == 0)
+		rc = take_placement(mover, setup, err);
 	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(memory); i++) {
 		mover->ahead[i] = (struct extents){ .memory = memory, .index = i };
 		rc = granules_init(&mover->granules[i], decant_memory_region(memory, i), err);
@@ -660,6 +672,11 @@ const char *mover_fabric(const struct decant_mover *mover)
 const char *mover_fabric_reason(const struct decant_mover *mover)
 {
 	return mover->route.reason;
+}
+
+int mover_node(const struct decant_mover *mover)
+{
+	return mover->route.pairs > 0 ? route_node(&mover->route) : mover->control_node;
 }
 
 uint32_t mover_channels(const struct decant_mover *mover)

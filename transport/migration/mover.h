@@ -9,6 +9,7 @@
 
 #include "migration/auth.h"
 #include "migration/peer.h"
+#include "util/placement.h"
 #include "wire/wire.h"
 #include <decant/memory.h>
 #include <decant/mover.h>
@@ -21,7 +22,9 @@ struct mover_setup {
 	uint16_t purpose; /* enum wire_purpose */
 	uint8_t id[16];   /* of the migration */
 	uint64_t connect_timeout_ns;
-	const struct auth_key *key; /* outlives the mover; NULL: what opts say */
+	/* outlive the mover; NULL: what opts say */
+	const struct auth_key *key;
+	const struct placement *placement;
 };
 
 struct mover_stats {
@@ -98,6 +101,7 @@ struct peer *mover_peer(struct decant_mover *mover);
 const struct wire_prepared *mover_prepared(const struct decant_mover *mover);
 const char *mover_fabric(const struct decant_mover *mover);
 const char *mover_fabric_reason(const struct decant_mover *mover);
+int mover_node(const struct decant_mover *mover); /* that the data leaves this host from, -1: not known */
 uint32_t mover_channels(const struct decant_mover *mover);
 uint32_t mover_lease_ms(const struct decant_mover *mover);
 void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats);

@@ -20,6 +20,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/topology.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -388,6 +389,7 @@ static int note_peer_host(struct decant_mover *mover, int fd, struct decant_erro
 	if (rc < 0)
 		return decant_error_set(err, rc, "control connection: it has no peer: %s", strerror(-rc));
 	snprintf(mover->peer_host, sizeof(mover->peer_host), "%s", numeric.host);
+	mover->control_node = topology_socket_node(topology_get(), fd);
 	return 0;
 }
 
@@ -481,7 +483,7 @@ static int choose_route(struct decant_mover *mover, struct decant_error *err)
 	return route_choose(&opts, &mover->route, err);
 }
 
-int mover_open(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
+static int open_all(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
 {
 	int rc = control_connect(mover, err);
 
@@ -499,6 +501,17 @@ int mover_open(struct decant_mover *mover, const void *shape, size_t shape_lengt
 		return mover_failover(mover, err);
 	if (mover_check(mover, NULL) == 0)
 		decant_error_prefix(err, "fabric %s", mover->route.ops->name);
+	return rc;
+}
+
+int mover_open(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
+{
+	struct placement_scope scope;
+	int rc;
+
+	placement_enter(mover->placement, &scope);
+	rc = open_all(mover, shape, shape_length, err);
+	placement_leave(&scope);
 	return rc;
 }
 
@@ -629,19 +642,21 @@ static void retire_source(struct decant_mover *mover)
 
 int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 {
+	struct placement_scope scope;
 	struct wire_opened opened;
 	int rc;
 
 	begin_epoch(mover);
+	placement_enter(mover->placement, &scope);
 	rc = ask_open(mover, &opened, err);
 	end_opening(mover);
 	if (rc == 0)
 		rc = connect_channels(mover, &opened, err);
-	if (rc < 0)
-		return rc;
-	rc = mover_map_open(mover, err);
+	if (rc == 0)
+		rc = mover_map_open(mover, err);
 	if (rc < 0)
 		retire_source(mover);
+	placement_leave(&scope);
 	return rc;
 }
 

@@ -127,7 +127,7 @@ void decant_mover_punched(struct decant_mover *mover, uint32_t index, uint64_t o
 
 int mover_map_open(struct decant_mover *mover, struct decant_error *err)
 {
-	const uint32_t threads = host_populate_threads(0);
+	const uint32_t threads = host_populate_threads(0, cpus_count(&mover->placement->cpus));
 
 	if (mover->route.pairs == 0)
 		return 0;

@@ -37,6 +37,8 @@ struct decant_mover {
 	char *peer_text, *name, *fabric_text, *rails_text; /* rails: NULL: any */
 	const struct auth_key *key;                        /* NULL: none */
 	struct auth_key *own_key;                          /* that, unless it is somebody else's */
+	const struct placement *placement;
+	struct placement own_placement; /* that, unless it is somebody else's */
 	const struct decant_memory *memory;
 	struct decant_log log;
 	int wake_fd; /* set by cancel, for what waits for neither the peer nor @changed: connecting */
@@ -46,6 +48,7 @@ struct decant_mover {
 	struct wire_welcome welcome;
 	struct auth auth; /* where the tokens of the channels come from, with a key */
 	char peer_host[256];
+	int control_node; /* NUMA node of the interface that the control connection goes over, -1: not known */
 	uint32_t lease_ms;
 	struct wire_prepared prepared;
 	struct fabric_source *source; /* NULL between epochs */

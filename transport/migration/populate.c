@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <numa.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -26,6 +25,7 @@
 #include "migration/resident.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/placement.h"
 #include "util/thread.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -134,27 +134,21 @@ static bool take_piece(struct populate *populate, struct piece *piece, uint64_t 
 	return true;
 }
 
-/* Where a node cannot be had the thread stays where it is: the policy of the memory decides, this is for speed only. */
-static void move_to_node(int node, int *current)
-{
-	if (node == *current || numa_available() < 0)
-		return;
-	if (node <= numa_max_node())
-		numa_run_on_node(node);
-	*current = node;
-}
-
 static void *populate_thread(void *opaque)
 {
 	struct populate *populate = opaque;
 	struct piece piece;
+	struct placement_scope scope;
 	int node = NODE_ANY;
 	uint64_t counted = 0;
 	uint64_t cpu_ns = 0;
 
+	placement_here(&scope);
 	while (take_piece(populate, &piece, cpu_ns - counted)) {
 		counted = cpu_ns;
-		move_to_node(piece.node, &node);
+		if (piece.node != node)
+			placement_near(&scope, piece.node);
+		node = piece.node;
 		run_piece(populate, &piece);
 		cpu_ns = clock_thread_cpu_ns();
 	}

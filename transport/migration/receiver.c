@@ -91,13 +91,19 @@ static int receiver_open(struct decant_receiver *receiver, struct decant_error *
 		.opaque = receiver,
 		.log = receiver->opts.log,
 	};
-	int rc = session_slot_init(&receiver->slot, err);
+	struct placement_scope scope;
+	int rc = placement_new(receiver->opts.cpus, &receiver->placement, err);
 
 	if (rc < 0)
 		return rc;
-	rc = greeter_new(&greeter_opts, &receiver->greeter, err);
-	if (rc < 0)
-		session_slot_destroy(&receiver->slot);
+	placement_enter(&receiver->placement, &scope);
+	rc = session_slot_init(&receiver->slot, err);
+	if (rc == 0) {
+		rc = greeter_new(&greeter_opts, &receiver->greeter, err);
+		if (rc < 0)
+			session_slot_destroy(&receiver->slot);
+	}
+	placement_leave(&scope);
 	return rc;
 }
 
@@ -130,6 +136,7 @@ int decant_receiver_new(const struct decant_receiver_opts *opts, const struct de
 	receiver->opts.listen = NULL;
 	receiver->opts.name = NULL;
 	receiver->opts.key = NULL;
+	receiver->opts.cpus = NULL;
 	if (rc < 0) {
 		receiver_destroy(receiver);
 		return rc;
@@ -155,6 +162,7 @@ int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory *
 	struct decant_error local = DECANT_ERROR_INIT;
 	struct decant_error *err = caller_err != NULL ? caller_err : &local;
 	struct handshake handshake;
+	struct placement_scope scope;
 	struct wire_hello hello;
 	int rc;
 
@@ -171,8 +179,10 @@ int decant_receiver_run(struct decant_receiver *receiver, struct decant_memory *
 	} while (rc < 0);
 
 	*memory = incoming_take_memory(receiver->incoming);
+	placement_enter(&receiver->placement, &scope);
 	receiver->aftercare_started = thread_start(&receiver->aftercare, "decant-after", aftercare_main,
 						   receiver) == 0;
+	placement_leave(&scope);
 	if (!receiver->aftercare_started) {
 		log_warning(&receiver->opts.log, "no thread to answer the source's questions after the start");
 		peer_hang_up(incoming_peer(receiver->incoming));

@@ -9,6 +9,7 @@
 #include "migration/incoming.h"
 #include "migration/session_slot.h"
 #include "migration/verify.h"
+#include "util/placement.h"
 #include <decant/migration.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@ struct decant_receiver {
 	struct decant_receiver_opts opts;
 	char *name;           /* the only VM that is taken; NULL: any */
 	struct auth_key *key; /* NULL: none */
+	struct placement placement;
 	struct decant_vmm_ops ops;
 	void *vmm;
 	struct greeter *greeter;

@@ -149,6 +149,14 @@ int route_choose(const struct route_opts *opts, struct route *route, struct deca
 	return rc;
 }
 
+int route_node(const struct route *route)
+{
+	for (uint32_t i = 1; i < route->pairs; i++)
+		if (route->pair[i].local.numa_node != route->pair[0].local.numa_node)
+			return -1;
+	return route->pairs > 0 ? route->pair[0].local.numa_node : -1;
+}
+
 int route_leave_rails(struct route *route, bool begun, const struct decant_error *why, struct decant_error *err)
 {
 	if (route->pairs == 0)

@@ -41,6 +41,9 @@ uint64_t route_features(const char *fabric);
 /* route_choose() -- -EINVAL, -EOPNOTSUPP, or why there is no way over a fabric that was asked for by name */
 int route_choose(const struct route_opts *opts, struct route *route, struct decant_error *err);
 
+/* route_node() -- the NUMA node of this host that all its rails are near, -1: none, or not known */
+int route_node(const struct route *route);
+
 /*
  * route_leave_rails() -- RDMA is lost because of @why: TCP from now on
  *

@@ -10,6 +10,7 @@
 #include "migration/forecast.h"
 #include "migration/handover.h"
 #include "migration/mover.h"
+#include "util/placement.h"
 #include <decant/migration.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -27,6 +28,7 @@ struct decant_migration {
 	struct decant_memory *memory;
 	uint8_t id[16];
 	int event_fd;
+	struct placement placement;
 
 	/* running thread only */
 	uint64_t *dirty[DECANT_REGIONS_MAX]; /* pages to send, harvested and not yet sent */
@@ -42,6 +44,7 @@ struct decant_migration {
 	enum handover_source_event learnt; /* what became of GO: RUNNING, NEVER, or SILENCE */
 	uint64_t aborted_ns;               /* since then nothing of the control connection is on its way */
 	bool tracking, paused;
+	struct placement_scope scope; /* of the thread, while it runs the migration */
 
 	/* protected by lock */
 	pthread_mutex_t lock;

@@ -135,7 +135,10 @@ int placement_new(const char *asked, struct placement *placement, struct decant_
 
 	(void)topology_get();
 	placement_look("", &host);
-	return placement_choose(&host, asked, placement, err);
+	if (placement_choose(&host, asked, placement, err) == 0)
+		return 0;
+	decant_error_prefix(err, "cpus");
+	return -EINVAL;
 }
 
 /* ---- threads ---- */
@@ -156,7 +159,8 @@ void placement_here(struct placement_scope *scope)
 void placement_enter(const struct placement *placement, struct placement_scope *scope)
 {
 	placement_here(scope);
-	scope_bind(scope, &placement->cpus);
+	if (placement != NULL)
+		scope_bind(scope, &placement->cpus);
 	scope->base = scope->now;
 }
 
@@ -168,6 +172,21 @@ void placement_near(struct placement_scope *scope, int node)
 	if (near != NULL)
 		cpus_and(&cpus, &scope->base, near);
 	scope_bind(scope, cpus_count(&cpus) > 0 ? &cpus : &scope->base);
+}
+
+void placement_near_node(int node)
+{
+	struct placement_scope scope;
+
+	if (topology_cpus(topology_get(), node) == NULL)
+		return;
+	placement_here(&scope);
+	placement_near(&scope, node);
+}
+
+void placement_near_socket(int fd)
+{
+	placement_near_node(topology_socket_node(topology_get(), fd));
 }
 
 void placement_leave(const struct placement_scope *scope)

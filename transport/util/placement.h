@@ -55,7 +55,7 @@ struct placement_scope {
 	struct cpus now;    /* what was asked for last */
 };
 
-/* placement_enter() -- bind the calling thread, and so the threads that it makes */
+/* placement_enter() -- bind the calling thread, and so the threads that it makes; @placement NULL: it stays as it is */
 void placement_enter(const struct placement *placement, struct placement_scope *scope);
 
 /* placement_leave() -- as it was before, unless somebody else has bound the thread meanwhile */
@@ -66,5 +66,9 @@ void placement_here(struct placement_scope *scope);
 
 /* placement_near() -- of the scope's CPUs those of @node; all of them where there are none, or @node is -1 */
 void placement_near(struct placement_scope *scope, int node);
+
+/* placement_near_socket(), placement_near_node() -- for a thread that has one thing to do, before it begins */
+void placement_near_socket(int fd);
+void placement_near_node(int node);
 
 #endif

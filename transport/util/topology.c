@@ -54,6 +54,9 @@ void topology_load(struct topology *topology)
 	if (hwloc_topology_init(&from) < 0)
 		return;
 	hwloc_topology_set_all_types_filter(from, HWLOC_TYPE_FILTER_KEEP_NONE);
+	/* a node takes its CPUs from what stands for them in the tree */
+	hwloc_topology_set_type_filter(from, HWLOC_OBJ_PACKAGE, HWLOC_TYPE_FILTER_KEEP_ALL);
+	hwloc_topology_set_type_filter(from, HWLOC_OBJ_GROUP, HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
 	/* what a cpuset hides may be opened later, and what CPUs a thread gets is the kernel's affair anyway */
 	hwloc_topology_set_flags(from, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED);
 	hwloc_topology_set_components(from, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, "x86");

@@ -62,6 +62,7 @@ static int arrival_listen(struct arrival *arrival, const struct arrival_opts *op
 
 	receiver.listen = opts->listen;
 	receiver.max_memory = opts->max_memory != 0 ? opts->max_memory : opts->prealloc;
+	receiver.cpus = opts->cpus;
 	receiver.key = opts->key != NULL ? opts->key->bytes : NULL;
 	receiver.key_length = opts->key != NULL ? opts->key->length : 0;
 	receiver.log = opts->log;
@@ -74,7 +75,7 @@ static int arrival_reserve(struct arrival *arrival, const struct arrival_opts *o
 
 	if (opts->prealloc == 0)
 		return 0;
-	ret = machine_memory_new(opts->prealloc, opts->page_size, &arrival->reserve, err);
+	ret = machine_memory_new(opts->prealloc, opts->page_size, opts->host.numa_node, &arrival->reserve, err);
 	if (ret < 0)
 		decant_error_prefix(err, "--prealloc");
 	arrival->slot.host.reserve = arrival->reserve;

@@ -18,6 +18,7 @@ struct arrival_opts {
 	uint64_t max_memory;   /* 0: @prealloc if there is any, else what the host has */
 	uint64_t prealloc;     /* bytes of memory that are got and populated before it listens; 0: none */
 	uint64_t page_size;    /* of those */
+	const char *cpus;      /* for the library's threads; NULL: its choice; read by arrival_start() alone */
 	const struct key *key; /* NULL: none; read by arrival_start() alone */
 	struct machine_host host;
 	struct decant_log log;

@@ -37,6 +37,8 @@ static const char help_run[] =
 	"  --guest stress[:wss=40M,data=128M,zero=4M,rate=100M,pattern=seq|random,seed=1,scatter=0|1]\n"
 	"                       the built-in guest, that writes its memory and judges it\n"
 	"  --kernel FILE        a 32-bit Multiboot image, with --initrd FILE and --append TEXT\n"
+	"  --cpus LIST          CPUs for decant's own threads: 0-1,8; not for the guest's [those of this process, less isolated ones]\n"
+	"  --numa-node N        the host's node for the guest's memory [any]\n"
 	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
 	"  --json               events as JSON lines\n"
 	"  --verbose            more about what goes on\n";
@@ -53,6 +55,8 @@ static const char help_receive[] =
 	"  --serial stdio|none|FILE  the guest's serial port [stdio; none with --json]\n"
 	"  --key-file FILE      take a VM only from who has the same key; only its owner may read FILE\n"
 	"  --insecure           listen beyond the loopback interface without a key: anyone may send a VM\n"
+	"  --cpus LIST          CPUs for decant's own threads: 0-1,8; not for the guest's [those of this process, less isolated ones]\n"
+	"  --numa-node N        the host's node for the guest's memory [any]\n"
 	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
 	"  --json               events as JSON lines\n"
 	"  --verbose            more about what goes on\n";
@@ -67,6 +71,7 @@ static const char help_migrate[] =
 	"                              loop: to a second machine in the same process [auto]\n"
 	"  --rail LOCAL[=REMOTE]       RDMA: over these, each a device or an address; may be repeated [those that reach]\n"
 	"  --channels N                connections for memory [the fabric's choice]\n"
+	"  --cpus LIST                 CPUs for decant's own threads [--cpus of the VM's process]\n"
 	"  --max-downtime TIME         the longest pause allowed [300ms]\n"
 	"  --timeout TIME              for the whole [none]\n"
 	"  --switchover-timeout TIME   for the pause, then the guest goes on here [4 x max-downtime, at least 500ms]\n"

@@ -90,6 +90,8 @@ static int receive_owned(const struct options_receive *options, const struct add
 		.json = options->json,
 		.serial_input = input,
 		.serial_sink = sink,
+		.numa_node = options->numa_node,
+		.cpus = options->cpus,
 		.log = command_log("receive", options->verbose),
 	};
 	struct decant_error err = DECANT_ERROR_INIT;

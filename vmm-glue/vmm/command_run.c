@@ -10,7 +10,8 @@ static int run_prealloc(const struct options_run *options, struct decant_memory 
 {
 	if (!options->prealloc)
 		return 0;
-	return machine_memory_new(options->config.memory_bytes, options->config.page_size, memory, err);
+	return machine_memory_new(options->config.memory_bytes, options->config.page_size, options->numa_node,
+				  memory, err);
 }
 
 static int run_start(struct owner *owner, const struct options_run *options, struct decant_error *err)
@@ -43,6 +44,8 @@ static int run_owned(const struct options_run *options, int sink, int input)
 		.json = options->json,
 		.serial_input = input,
 		.serial_sink = sink,
+		.numa_node = options->numa_node,
+		.cpus = options->cpus,
 		.log = command_log("run", options->verbose),
 	};
 	struct decant_error err = DECANT_ERROR_INIT;

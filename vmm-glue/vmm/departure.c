@@ -46,6 +46,11 @@ static bool departure_is_loop(const struct departure *departure)
 	return strcmp(departure->opts.fabric, "loop") == 0;
 }
 
+static const char *departure_cpus(const struct departure *departure)
+{
+	return departure->opts.cpus[0] != '\0' ? departure->opts.cpus : NULL;
+}
+
 static void departure_progress(void *opaque, const struct decant_stats *stats)
 {
 	struct departure *departure = opaque;
@@ -99,6 +104,7 @@ static int departure_prepare_landing(struct departure *departure, struct decant_
 	struct arrival_opts opts = {
 		.listen = "127.0.0.1:0",
 		.name = departure->name,
+		.cpus = departure_cpus(departure),
 		.key = departure->opts.key,
 		.host = departure->host.machine,
 		.log = departure->host.log,
@@ -122,6 +128,7 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.name = departure->name;
 	opts.fabric = from->fabric;
 	opts.rails = from->rails[0] != '\0' ? from->rails : NULL;
+	opts.cpus = departure_cpus(departure);
 	opts.channels = from->channels;
 	opts.max_downtime_ns = from->max_downtime_ns;
 	opts.timeout_ns = from->timeout_ns;

@@ -23,11 +23,13 @@
 #define DEPARTURE_PEER_MAX 280
 #define DEPARTURE_FABRIC_MAX 16
 #define DEPARTURE_RAILS_MAX 256
+#define DEPARTURE_CPUS_MAX 1024
 
 struct departure_opts {
 	char peer[DEPARTURE_PEER_MAX]; /* "host:port"; "" with the fabric "loop" */
 	char fabric[DEPARTURE_FABRIC_MAX];
 	char rails[DEPARTURE_RAILS_MAX]; /* "LOCAL[=REMOTE][,...]", "": any */
+	char cpus[DEPARTURE_CPUS_MAX];   /* "0-3,8", "": the VM's process's --cpus, or the library's choice */
 	uint32_t channels;
 	uint64_t max_downtime_ns;
 	uint64_t timeout_ns;

@@ -12,6 +12,7 @@ void departure_to_json(const struct departure_opts *opts, struct json_object *re
 	json_add_text(request, "peer", opts->peer);
 	json_add_text(request, "fabric", opts->fabric);
 	json_add_text(request, "rails", opts->rails);
+	json_add_text(request, "cpus", opts->cpus);
 	json_add_number(request, "channels", opts->channels);
 	json_add_number(request, "max_downtime_ns", opts->max_downtime_ns);
 	json_add_number(request, "timeout_ns", opts->timeout_ns);
@@ -49,6 +50,8 @@ int departure_from_json(struct json_object *request, struct departure_opts *opts
 		ret = departure_copy(found.fabric, sizeof(found.fabric), request, "fabric", "auto", err);
 	if (ret == 0)
 		ret = departure_copy(found.rails, sizeof(found.rails), request, "rails", "", err);
+	if (ret == 0)
+		ret = departure_copy(found.cpus, sizeof(found.cpus), request, "cpus", "", err);
 	if (ret == 0 && channels > UINT32_MAX)
 		ret = decant_error_set(err, -EINVAL, "\"channels\" is too large");
 	if (ret == 0 && zero_scan > DECANT_ZERO_SCAN_OFF)

@@ -44,6 +44,7 @@ struct machine_config {
 /* What a machine needs of the process it lives in. */
 struct machine_host {
 	int serial_sink; /* descriptor for the serial port's output, -1: nowhere; stays the caller's */
+	int numa_node;   /* that the guest's memory should lie on, -1: anywhere */
 	struct decant_log log;
 	void (*ended)(void *opaque); /* the guest has ended; from a vCPU's thread; may be NULL */
 	void *opaque;
@@ -51,9 +52,9 @@ struct machine_host {
 		reserve; /* of machine_memory_new(), or NULL: the first machine that has just that memory takes it */
 };
 
-#define MACHINE_HOST_INIT         \
-	{                         \
-		.serial_sink = -1 \
+#define MACHINE_HOST_INIT                           \
+	{                                           \
+		.serial_sink = -1, .numa_node = -1, \
 	}
 
 /* What the guest is made to run; see boot.h and stress_host.h. */
@@ -87,11 +88,11 @@ int machine_new(const struct machine_config *config, const struct machine_host *
 		struct machine **machine, struct decant_error *err);
 
 /*
- * machine_memory_new() -- the memory of a machine of @bytes, populated beforehand, for machine_host.reserve
+ * machine_memory_new() -- the memory of a machine of @bytes, on @numa_node or, -1, anywhere, populated beforehand, for machine_host.reserve
  *
  * Returns 0, -EINVAL: no memory that a machine may have, or as decant_memory_populate().
  */
-int machine_memory_new(uint64_t bytes, uint64_t page_size, struct decant_memory **memory,
+int machine_memory_new(uint64_t bytes, uint64_t page_size, int numa_node, struct decant_memory **memory,
 		       struct decant_error *err);
 
 /* machine_boot() -- put the guest's image and its parameters into memory and vCPU 0 at its entry. Once, before the first run. */

@@ -5,28 +5,32 @@
 #include <errno.h>
 #include <stdio.h>
 
-static int memory_add(struct decant_memory *memory, const char *name, uint64_t page_size, uint64_t address,
-		      uint64_t length, struct decant_error *err)
+/* @like says page size and node. */
+static int memory_add(struct decant_memory *memory, const char *name, const struct decant_region *like,
+		      uint64_t address, uint64_t length, struct decant_error *err)
 {
-	struct decant_region region = DECANT_REGION_INIT;
+	struct decant_region region = *like;
 	int index;
 
 	snprintf(region.name, sizeof(region.name), "%s", name);
 	region.length = length;
-	region.page_size = page_size;
 	region.guest_address = address;
 	index = decant_memory_allocate(memory, &region, err);
 	return index < 0 ? index : 0;
 }
 
-static int memory_allocate(struct decant_memory *memory, uint64_t bytes, uint64_t page_size,
+static int memory_allocate(struct decant_memory *memory, uint64_t bytes, uint64_t page_size, int numa_node,
 			   struct decant_error *err)
 {
+	struct decant_region like = DECANT_REGION_INIT;
 	uint64_t low = bytes < MACHINE_LOW_MAX ? bytes : MACHINE_LOW_MAX;
-	int ret = memory_add(memory, "ram-low", page_size, 0, low, err);
+	int ret;
 
+	like.page_size = page_size;
+	like.numa_node = numa_node;
+	ret = memory_add(memory, "ram-low", &like, 0, low, err);
 	if (ret == 0 && bytes > low)
-		ret = memory_add(memory, "ram-high", page_size, MACHINE_HIGH_ADDRESS, bytes - low, err);
+		ret = memory_add(memory, "ram-high", &like, MACHINE_HIGH_ADDRESS, bytes - low, err);
 	return ret;
 }
 
@@ -51,13 +55,14 @@ int machine_make_memory(struct machine *machine, struct decant_error *err)
 	if (ret == 0 && memory_fits(reserve, config))
 		ret = decant_memory_move(machine->memory, reserve, err);
 	else if (ret == 0)
-		ret = memory_allocate(machine->memory, config->memory_bytes, config->page_size, err);
+		ret = memory_allocate(machine->memory, config->memory_bytes, config->page_size,
+				      machine->host.numa_node, err);
 	if (ret == 0)
 		ret = decant_kvm_add_memory(machine->kvm, machine->memory, err);
 	return ret;
 }
 
-int machine_memory_new(uint64_t bytes, uint64_t page_size, struct decant_memory **memory_ptr,
+int machine_memory_new(uint64_t bytes, uint64_t page_size, int numa_node, struct decant_memory **memory_ptr,
 		       struct decant_error *err)
 {
 	struct decant_memory *memory;
@@ -65,7 +70,7 @@ int machine_memory_new(uint64_t bytes, uint64_t page_size, struct decant_memory 
 
 	if (ret < 0)
 		return ret;
-	ret = memory_allocate(memory, bytes, page_size, err);
+	ret = memory_allocate(memory, bytes, page_size, numa_node, err);
 	if (ret == 0)
 		ret = decant_memory_populate(memory, err);
 	if (ret < 0) {

@@ -32,6 +32,7 @@ vmm_srcs += \
 	vmm-glue/vmm/owner_verbs.c \
 	vmm-glue/vmm/probe.c \
 	vmm-glue/vmm/probe_network.c \
+	vmm-glue/vmm/probe_placement.c \
 	vmm-glue/vmm/probe_words.c \
 	vmm-glue/vmm/progress.c \
 	vmm-glue/vmm/report.c \

@@ -3,12 +3,15 @@
 #include "vmm/options_common.h"
 
 #include "guest/stress_host.h"
+#include "util/cpus.h"
 #include "util/size.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NODE_MAX 1023u /* the highest number that Linux gives */
 
 enum options_key {
 	KEY_HELP = 'h',
@@ -31,6 +34,8 @@ enum options_key {
 	KEY_FORCE,
 	KEY_CONFINE,
 	KEY_PREALLOC,
+	KEY_CPUS,
+	KEY_NUMA_NODE,
 };
 
 static int options_one(const struct option *table, int key, int index, char **argv, options_take_fn *take,
@@ -107,6 +112,29 @@ int options_take_number(const char *name, const char *value, uint32_t min, uint3
 					max);
 	*number = (uint32_t)found;
 	return 0;
+}
+
+int options_take_cpus(const char *value, const char **cpus, struct decant_error *err)
+{
+	struct cpus parsed;
+
+	*cpus = value;
+	if (strlen(value) >= DEPARTURE_CPUS_MAX)
+		return decant_error_set(err, -EINVAL, "--cpus: longer than %d characters; write ranges, as 0-3,8",
+					DEPARTURE_CPUS_MAX - 1);
+	if (cpus_parse(value, &parsed, err) == 0)
+		return 0;
+	decant_error_prefix(err, "--cpus");
+	return -EINVAL;
+}
+
+static int options_take_node(const char *value, int *node, struct decant_error *err)
+{
+	uint32_t number;
+	const int ret = options_take_number("numa-node", value, 0, NODE_MAX, &number, err);
+
+	*node = ret == 0 ? (int)number : -1;
+	return ret;
 }
 
 int options_take_name(const char *value, struct decant_error *err)
@@ -201,6 +229,10 @@ static int options_run_take(void *opaque, int key, const char *value, struct dec
 	case KEY_PREALLOC:
 		options->prealloc = true;
 		return 0;
+	case KEY_CPUS:
+		return options_take_cpus(value, &options->cpus, err);
+	case KEY_NUMA_NODE:
+		return options_take_node(value, &options->numa_node, err);
 	case KEY_JSON:
 		options->json = true;
 		return 0;
@@ -248,6 +280,8 @@ int options_run(int argc, char **argv, struct options_run *options, struct decan
 		{ "initrd", required_argument, NULL, KEY_INITRD },
 		{ "append", required_argument, NULL, KEY_APPEND },
 		{ "confine", required_argument, NULL, KEY_CONFINE },
+		{ "cpus", required_argument, NULL, KEY_CPUS },
+		{ "numa-node", required_argument, NULL, KEY_NUMA_NODE },
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "verbose", no_argument, NULL, KEY_VERBOSE },
 		{ "disk", required_argument, NULL, OPTIONS_LATER },
@@ -259,6 +293,7 @@ int options_run(int argc, char **argv, struct options_run *options, struct decan
 	*options = (struct options_run){
 		.config = { .name = "vm", .memory_bytes = 512ull << 20, .page_size = 4096, .vcpus = 1 },
 		.serial = OPTIONS_SERIAL_FILE,
+		.numa_node = -1,
 	};
 	ret = options_parse(argc, argv, table, options_run_take, options, NULL, 0, &words, err);
 	if (ret != 0)
@@ -289,6 +324,10 @@ static int options_receive_take(void *opaque, int key, const char *value, struct
 		return options_take_serial(value, &options->serial, &options->serial_file);
 	case KEY_CONFINE:
 		return options_take_confine(value, &options->confine, err);
+	case KEY_CPUS:
+		return options_take_cpus(value, &options->cpus, err);
+	case KEY_NUMA_NODE:
+		return options_take_node(value, &options->numa_node, err);
 	case KEY_INSECURE:
 		options->insecure = true;
 		return 0;
@@ -316,6 +355,8 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 		{ "serial", required_argument, NULL, KEY_SERIAL },
 		{ "insecure", no_argument, NULL, KEY_INSECURE },
 		{ "confine", required_argument, NULL, KEY_CONFINE },
+		{ "cpus", required_argument, NULL, KEY_CPUS },
+		{ "numa-node", required_argument, NULL, KEY_NUMA_NODE },
 		{ "json", no_argument, NULL, KEY_JSON },
 		{ "verbose", no_argument, NULL, KEY_VERBOSE },
 		{ "key-file", required_argument, NULL, KEY_KEY_FILE },
@@ -323,7 +364,7 @@ int options_receive(int argc, char **argv, struct options_receive *options, stru
 	};
 	int words, ret;
 
-	*options = (struct options_receive){ .page_size = 4096, .serial = OPTIONS_SERIAL_FILE };
+	*options = (struct options_receive){ .page_size = 4096, .serial = OPTIONS_SERIAL_FILE, .numa_node = -1 };
 	ret = options_parse(argc, argv, table, options_receive_take, options, NULL, 0, &words, err);
 	if (ret != 0)
 		return ret;

@@ -30,6 +30,8 @@ struct options_run {
 	bool prealloc;
 	enum options_serial serial;
 	const char *serial_file;
+	const char *cpus; /* NULL: the library's choice */
+	int numa_node;    /* -1: anywhere */
 	enum confine_mode confine;
 	bool json;
 	bool verbose;
@@ -43,6 +45,8 @@ struct options_receive {
 	uint64_t page_size; /* of that */
 	enum options_serial serial;
 	const char *serial_file;
+	const char *cpus; /* NULL: the library's choice */
+	int numa_node;    /* -1: anywhere */
 	enum confine_mode confine;
 	bool insecure;
 	const char *key_file; /* NULL: none */

@@ -25,6 +25,9 @@ int options_take_serial(const char *value, enum options_serial *serial, const ch
 int options_take_number(const char *name, const char *value, uint32_t min, uint32_t max, uint32_t *number,
 			struct decant_error *err);
 
+/* options_take_cpus() -- a list of CPUs, checked only for what it looks like */
+int options_take_cpus(const char *value, const char **cpus, struct decant_error *err);
+
 /* options_take_name() -- a VM's name */
 int options_take_name(const char *value, struct decant_error *err);
 

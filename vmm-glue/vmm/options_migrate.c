@@ -16,6 +16,7 @@ enum options_migrate_key {
 	KEY_FABRIC = 256,
 	KEY_RAIL,
 	KEY_CHANNELS,
+	KEY_CPUS,
 	KEY_MAX_DOWNTIME,
 	KEY_BANDWIDTH,
 	KEY_TIMEOUT,
@@ -130,6 +131,16 @@ static int migrate_take_zero_scan(const char *value, enum decant_zero_scan *scan
 	return decant_error_set(err, -EINVAL, "--zero-scan %s: must be auto, on or off", value);
 }
 
+static int migrate_take_cpus(const char *value, struct departure_opts *departure, struct decant_error *err)
+{
+	const char *cpus;
+	int ret = options_take_cpus(value, &cpus, err);
+
+	if (ret == 0)
+		snprintf(departure->cpus, sizeof(departure->cpus), "%s", cpus);
+	return ret;
+}
+
 static int options_migrate_take(void *opaque, int key, const char *value, struct decant_error *err)
 {
 	static const char *const later_modes[] = { "postcopy", "hybrid", NULL };
@@ -144,6 +155,8 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 		return migrate_take_rail(value, options, err);
 	case KEY_CHANNELS:
 		return options_take_number("channels", value, 1, CHANNELS_MAX, &departure->channels, err);
+	case KEY_CPUS:
+		return migrate_take_cpus(value, departure, err);
 	case KEY_MAX_DOWNTIME:
 		return migrate_take_max_downtime(value, &departure->max_downtime_ns, err);
 	case KEY_BANDWIDTH:
@@ -209,6 +222,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "fabric", required_argument, NULL, KEY_FABRIC },
 		{ "rail", required_argument, NULL, KEY_RAIL },
 		{ "channels", required_argument, NULL, KEY_CHANNELS },
+		{ "cpus", required_argument, NULL, KEY_CPUS },
 		{ "max-downtime", required_argument, NULL, KEY_MAX_DOWNTIME },
 		{ "bandwidth", required_argument, NULL, KEY_BANDWIDTH },
 		{ "timeout", required_argument, NULL, KEY_TIMEOUT },

@@ -9,6 +9,7 @@
 
 #include "util/clock.h"
 #include "util/io.h"
+#include "util/placement.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,10 +35,19 @@ struct machine_host owner_host(struct owner *owner)
 {
 	return (struct machine_host){
 		.serial_sink = owner->opts.serial_sink,
+		.numa_node = owner->opts.numa_node,
 		.log = owner->opts.log,
 		.ended = owner_guest_ended,
 		.opaque = owner,
 	};
+}
+
+/* Now, and not when the first migration begins. */
+static int owner_check_cpus(const struct owner *owner, struct decant_error *err)
+{
+	struct placement placement;
+
+	return owner->opts.cpus != NULL ? placement_new(owner->opts.cpus, &placement, err) : 0;
 }
 
 static int owner_block_signals(struct owner *owner, struct decant_error *err)
@@ -68,6 +78,8 @@ int owner_new(const struct owner_opts *opts, struct owner **owner_ptr, struct de
 	owner->wake_fd = io_wake_new();
 	ret = owner->wake_fd < 0 ? decant_error_set(err, owner->wake_fd, "eventfd: %s", strerror(-owner->wake_fd))
 				 : owner_block_signals(owner, err);
+	if (ret == 0)
+		ret = owner_check_cpus(owner, err);
 	if (ret == 0)
 		ret = sigbus_install(err);
 	if (ret == 0)
@@ -175,6 +187,7 @@ int owner_receive(struct owner *owner, const struct arrival_opts *wanted, uint16
 	int ret;
 
 	opts.host = owner_host(owner);
+	opts.cpus = owner->opts.cpus;
 	opts.log = owner->opts.log;
 	opts.wake_fd = owner->wake_fd;
 	ret = arrival_start(&opts, &owner->arrival, err);

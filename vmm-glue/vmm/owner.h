@@ -28,6 +28,9 @@ struct owner_opts {
 	bool json;        /* events as JSON lines, instead of words */
 	int serial_input; /* descriptor whose bytes are typed at the serial port, -1: none; stays the caller's */
 	int serial_sink;  /* where its output goes, -1: nowhere; stays the caller's */
+	int numa_node;    /* that guests' memory should lie on, -1: anywhere */
+	const char *
+		cpus; /* for the threads of a migration that names no others; NULL: the library's choice; stays the caller's */
 	struct decant_log log;
 };
 

@@ -17,6 +17,7 @@
 #include "util/cleanup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -167,6 +168,8 @@ static void owner_migrate(struct owner *owner, struct control_client *client, st
 	if (ret == 0)
 		ret = owner_take_key(client, request, &key, &err);
 	opts.key = ret > 0 ? &key : NULL;
+	if (ret >= 0 && opts.cpus[0] == '\0' && owner->opts.cpus != NULL)
+		snprintf(opts.cpus, sizeof(opts.cpus), "%s", owner->opts.cpus);
 	if (ret >= 0)
 		ret = departure_start(&opts, &host, owner->machine, &owner->departure, &err);
 	key_wipe(&key);

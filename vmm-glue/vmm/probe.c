@@ -204,6 +204,7 @@ struct json_object *probe_json(void)
 
 	probe_kvm(probe, advice);
 	probe_memory(probe, advice);
+	probe_placement(probe, advice);
 	probe_network(probe, advice);
 	probe_process(probe, advice);
 	json_object_object_add(probe, "advice", advice);

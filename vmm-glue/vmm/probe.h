@@ -9,7 +9,7 @@
 /*
  * probe_json() -- look; the caller's
  *
- * Sections "kvm", "memory", "network", "process", each an object, and "advice", an array of texts: what is missing and how to mend it.
+ * Sections "kvm", "memory", "placement", "network", "process", each an object, and "advice", an array of texts: what is missing and how to mend it.
  */
 struct json_object *probe_json(void);
 

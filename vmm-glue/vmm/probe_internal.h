@@ -11,6 +11,9 @@ void probe_advise(struct json_object *advice, const char *fmt, ...) __attribute_
 /* probe_memlock() -- into section "memory": how much may be pinned */
 void probe_memlock(struct json_object *memory, struct json_object *advice);
 
+/* probe_placement() -- section "placement": the CPUs that decant's threads get, the NUMA nodes, and what is near each */
+void probe_placement(struct json_object *probe, struct json_object *advice);
+
 /* probe_network() -- section "network" */
 void probe_network(struct json_object *probe, struct json_object *advice);
 

@@ -78,6 +78,29 @@ static void probe_print_memory(FILE *out, struct json_object *memory)
 		probe_yes(memory, "userfaultfd"), probe_yes(memory, "userfaultfd_minor"));
 }
 
+static void probe_print_node(FILE *out, struct json_object *node)
+{
+	struct json_object *devices = probe_member(node, "devices");
+
+	fprintf(out, "  node %-8llu CPUs %s; decant: %s", (unsigned long long)json_get_number(node, "node", 0),
+		json_get_text(node, "cpus", "?"), json_get_text(node, "used", "?"));
+	for (size_t i = 0; i < json_object_array_length(devices); i++)
+		fprintf(out, "%s%s", i == 0 ? "; near " : ", ",
+			json_object_get_string(json_object_array_get_idx(devices, i)));
+	fprintf(out, "\n");
+}
+
+static void probe_print_placement(FILE *out, struct json_object *placement)
+{
+	struct json_object *nodes = probe_member(placement, "nodes");
+
+	fprintf(out, "CPUs           decant's threads run on %s: %s\n", json_get_text(placement, "cpus", "?"),
+		json_get_text(placement, "why", "?"));
+	fprintf(out, "  isolated     %s\n", json_get_text(placement, "isolated", "?"));
+	for (size_t i = 0; i < json_object_array_length(nodes); i++)
+		probe_print_node(out, json_object_array_get_idx(nodes, i));
+}
+
 static void probe_print_port(FILE *out, struct json_object *port)
 {
 	struct json_object *addresses = probe_member(port, "addresses");
@@ -118,6 +141,7 @@ void probe_print(FILE *out, struct json_object *probe)
 
 	probe_print_kvm(out, probe_member(probe, "kvm"));
 	probe_print_memory(out, probe_member(probe, "memory"));
+	probe_print_placement(out, probe_member(probe, "placement"));
 	probe_print_network(out, probe_member(probe, "network"));
 	fprintf(out, "confinement    filter of system calls: %s\n",
 		probe_yes(probe_member(probe, "process"), "seccomp"));

@@ -17,6 +17,7 @@
 #include <decant/memory.h>
 
 #include "migration/populate.h"
+#include "support/two_nodes.h"
 
 #define GRANULE (2ull << 20)
 #define GRANULES 16u
@@ -35,6 +36,9 @@ static struct {
 	int worst;
 	char order[8];
 } seen = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+static struct two_nodes host;
+static struct cpus seen_cpus[GRANULES];
 
 static int make_memory(void **state)
 {
@@ -297,6 +301,39 @@ static void test_populate_cpu_ns__counts_the_work(void **state)
 
 #define with_memory(test) cmocka_unit_test_setup_teardown(test, make_memory, free_memory)
 
+static void note_cpus(void *opaque, void *address, uint64_t length)
+{
+	(void)opaque;
+	(void)length;
+	pthread_mutex_lock(&seen.lock);
+	cpus_of_thread(&seen_cpus[((char *)address - base) / GRANULE]);
+	seen.calls++;
+	pthread_cond_broadcast(&seen.changed);
+	pthread_mutex_unlock(&seen.lock);
+}
+
+static void test_populate_submit__on_cpus_of_the_node(void **state)
+{
+	static const int nodes[] = { 1, 0, -1, 7, 1 };
+	const uint32_t count = sizeof(nodes) / sizeof(nodes[0]);
+	struct populate *populate;
+	(void)state;
+
+	if (cpus_count(&host.both) == 0)
+		skip();
+	assert_int_equal(populate_new(1, &populate, NULL), 0);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(populate_submit_work(populate, base + i * GRANULE, GRANULE, GRANULE, nodes[i],
+						      note_cpus, NULL),
+				 0);
+	wait_for_calls(count);
+	populate_free(populate);
+
+	for (uint32_t i = 0; i < count; i++)
+		assert_true(cpus_equal(&seen_cpus[i],
+				       nodes[i] == 0 || nodes[i] == 1 ? &host.node[nodes[i]] : &host.both));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,7 +350,9 @@ int main(void)
 		with_memory(test_populate_free__drops_what_is_queued),
 		with_memory(test_populate_free__idle_and_null),
 		with_memory(test_populate_cpu_ns__counts_the_work),
+		with_memory(test_populate_submit__on_cpus_of_the_node),
 	};
 
+	(void)two_nodes_make(&host);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,3 +15,5 @@ unit_tests += test_seldom
 test_seldom_srcs := tests/unit/util/test_seldom.c
 unit_tests += test_fault
 test_fault_srcs := tests/unit/util/test_fault.c
+unit_tests += test_placement
+test_placement_srcs := tests/unit/util/test_placement.c tests/support/false_root.c tests/support/two_nodes.c

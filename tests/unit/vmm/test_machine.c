@@ -96,7 +96,7 @@ static void test_machine_new__takes_the_reserve_that_fits(void **state)
 	struct machine *other, *fitting, *late;
 	(void)state;
 
-	assert_int_equal(machine_memory_new(config.memory_bytes, config.page_size, &host.reserve, NULL), 0);
+	assert_int_equal(machine_memory_new(config.memory_bytes, config.page_size, -1, &host.reserve, NULL), 0);
 	assert_int_equal(decant_memory_allocated(host.reserve), config.memory_bytes);
 	config.memory_bytes *= 2;
 	assert_int_equal(machine_new(&config, &host, NULL, &other, NULL), 0);

@@ -61,7 +61,7 @@ static void test_options_run__all(void **state)
 	(void)state;
 
 	words_split(&words, "run --name a.b-c --memory=1G --vcpus 4 --page-size 2M --dirty ring --serial f --json "
-			    "--kernel k --initrd i --append x=1 --confine strict");
+			    "--kernel k --initrd i --append x=1 --confine strict --cpus 0-1,8 --numa-node 3");
 	assert_int_equal(options_run(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.config.name, "a.b-c");
@@ -77,6 +77,8 @@ static void test_options_run__all(void **state)
 	assert_string_equal(options.boot.initrd, "i");
 	assert_string_equal(options.boot.command, "x=1");
 	assert_int_equal(options.confine, CONFINE_STRICT);
+	assert_string_equal(options.cpus, "0-1,8");
+	assert_int_equal(options.numa_node, 3);
 }
 
 static void test_options_run__json_has_no_serial_on_stdout(void **state)
@@ -136,6 +138,37 @@ static void test_options__key_file(void **state)
 	words_split(&words, "migrate demo --fabric loop --key-file /k");
 	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "--key-file"));
+}
+
+static void test_options__cpus_and_node(void **state)
+{
+	struct options_receive receive;
+	struct options_migrate migrate;
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct words words;
+	(void)state;
+
+	words_split(&words, "receive --listen 127.0.0.1:1");
+	assert_int_equal(options_receive(words.argc, words.argv, &receive, NULL), 0);
+	assert_null(receive.cpus);
+	assert_int_equal(receive.numa_node, -1);
+	words_split(&words, "receive --listen 127.0.0.1:1 --cpus 4 --numa-node 0");
+	assert_int_equal(options_receive(words.argc, words.argv, &receive, NULL), 0);
+	assert_string_equal(receive.cpus, "4");
+	assert_int_equal(receive.numa_node, 0);
+	words_split(&words, "receive --listen 127.0.0.1:1 --numa-node -1");
+	assert_int_equal(options_receive(words.argc, words.argv, &receive, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "--numa-node"));
+
+	words_split(&words, "migrate demo host:7000");
+	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, NULL), 0);
+	assert_string_equal(migrate.departure.cpus, "");
+	words_split(&words, "migrate demo host:7000 --cpus 2-3");
+	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, NULL), 0);
+	assert_string_equal(migrate.departure.cpus, "2-3");
+	words_split(&words, "migrate demo host:7000 --cpus 3-2");
+	assert_int_equal(options_migrate(words.argc, words.argv, &migrate, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "--cpus"));
 }
 
 static void test_options_migrate__defaults(void **state)
@@ -329,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_options_run__json_has_no_serial_on_stdout),
 		cmocka_unit_test(test_options_receive__all),
 		cmocka_unit_test(test_options__key_file),
+		cmocka_unit_test(test_options__cpus_and_node),
 		cmocka_unit_test(test_options_migrate__defaults),
 		cmocka_unit_test(test_options_migrate__options_and_words_in_any_order),
 		cmocka_unit_test(test_options_migrate__rails),

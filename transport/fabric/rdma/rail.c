@@ -279,6 +279,14 @@ static int rail_search(struct rail_search *search, struct decant_error *err)
 	return rc;
 }
 
+int rail_node(const struct fabric_rail *rails, uint32_t count)
+{
+	for (uint32_t i = 1; i < count; i++)
+		if (rails[i].numa_node != rails[0].numa_node)
+			return -1;
+	return count > 0 ? rails[0].numa_node : -1;
+}
+
 int rail_list(struct fabric_rail *rails, uint32_t max, struct decant_error *err)
 {
 	struct rail_search search = { 0 };

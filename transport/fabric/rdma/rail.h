@@ -28,6 +28,9 @@ int rail_list(struct fabric_rail *rails, uint32_t max, struct decant_error *err)
 /* rail_pair() -- fabric_rdma_ops.pair. -EINVAL: opts->rails is not understood, or names what neither end has */
 int rail_pair(const struct fabric_pair_opts *opts, struct fabric_pair *pairs, struct decant_error *err);
 
+/* rail_node() -- the NUMA node that all of them are near; -1: there is no such node, or it is not known */
+int rail_node(const struct fabric_rail *rails, uint32_t count);
+
 /* rail_sockaddr() -- what to bind to or to resolve; @port in host order; its length. A rail of neither family: 0 */
 socklen_t rail_sockaddr(const struct fabric_rail *rail, uint16_t port, struct sockaddr_storage *address);
 

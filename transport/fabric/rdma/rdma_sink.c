@@ -23,6 +23,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "util/placement.h"
 #include "util/thread.h"
 
 #include <decant/memory.h>
@@ -55,6 +56,7 @@ struct sink_channel {
 };
 
 struct fabric_sink {
+	int node; /* NUMA node near the rails; set before the thread starts */
 	/* set at open, read-only after */
 	uint32_t channels, rails, regions;
 	uint64_t epoch;
@@ -338,6 +340,7 @@ static void *sink_main(void *opaque)
 	uint32_t index[FABRIC_CHANNELS_MAX + 2];
 	int rc = 0;
 
+	placement_near_node(sink->node);
 	for (;;) {
 		const nfds_t n = fill_poll(sink, set, index);
 
@@ -410,6 +413,7 @@ static int sink_start(struct fabric_sink *sink, const struct fabric_sink_opts *o
 	if (rc < 0)
 		return decant_error_set(err, rc, "connection manager: %s", strerror(-rc));
 	sink->ports.count = sink->rails;
+	sink->node = rail_node(opts->rails, sink->rails);
 	for (uint32_t i = 0; rc == 0 && i < sink->rails; i++)
 		rc = listen_on(sink, i, &opts->rails[i], err);
 	if (rc < 0)

@@ -14,6 +14,7 @@
 #include "util/clock.h"
 #include "util/fault.h"
 #include "util/io.h"
+#include "util/placement.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -169,8 +170,10 @@ static void *receiver_main(void *arg)
 {
 	struct receiver *receiver = arg;
 	struct decant_error err = DECANT_ERROR_INIT;
-	int rc = receiver_read_head(receiver, &err);
+	int rc;
 
+	placement_near_socket(receiver->fd);
+	rc = receiver_read_head(receiver, &err);
 	/* what still lies in the socket's buffer can be read after a shutdown, so a fence is looked for too */
 	while (rc == 0 && !receiver_fenced(receiver)) {
 		rc = receiver_step(receiver, &err);

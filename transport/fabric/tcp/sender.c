@@ -14,6 +14,7 @@
 
 #include "fabric/tcp/tcp.h"
 #include "util/clock.h"
+#include "util/placement.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -171,6 +172,7 @@ static void *sender_main(void *arg)
 	struct sender *sender = arg;
 	int rc = 0;
 
+	placement_near_socket(sender->fd);
 	while (rc == 0 && sender_next(sender)) {
 		rc = sender_send(sender);
 		if (rc == 0)
