@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import rig
-from rig import DONE, FAILED, IN_DOUBT, Host, check
+from rig import DONE, FAILED, IN_DOUBT, USAGE, Host, check
 
 MEMORY_2M_PAGES = 32  # of 2 MiB: two guests of 32 MiB, one on each side
 
@@ -298,8 +298,9 @@ def threads_stay_on_the_cpus_asked_for():
     here.decant("cancel", "demo").succeeded()
     migrate.wait()
     # the migration's own --cpus comes before that of the process
-    here.start("migrate", "demo", receive.address, "--bandwidth", "1M", "--cpus", own[1])
-    rig.wait_until("it has moved", lambda: ("tcp-send-0", second) in cpus_of_threads(run))
+    other = new_host().receive()
+    here.start("migrate", "demo", other.address, "--bandwidth", "1M", "--cpus", own[1])
+    rig.wait_until("they have moved", lambda: ("tcp-send-0", second) in cpus_of_threads(run))
     here.decant("cancel", "demo").succeeded()
     here.is_untouched("demo")
     here.stop("demo", run)
