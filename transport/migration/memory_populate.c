@@ -7,6 +7,7 @@
 #include "migration/host.h"
 #include "migration/populate.h"
 #include "util/cleanup.h"
+#include "util/placement.h"
 
 #define PIECE ((uint64_t)64 << 20) /* so that large pages fit, and several threads have something to do */
 
@@ -54,9 +55,16 @@ int decant_memory_populate(struct decant_memory *memory, struct decant_error *er
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.finished = PTHREAD_COND_INITIALIZER,
 	};
+	struct placement placement;
+	struct placement_scope scope;
 	struct populate *pool;
-	int ret = populate_new(host_populate_threads(0), &pool, err);
+	int ret = placement_new(NULL, &placement, err);
 
+	if (ret < 0)
+		return ret;
+	placement_enter(&placement, &scope);
+	ret = populate_new(host_populate_threads(0, cpus_count(&placement.cpus)), &pool, err);
+	placement_leave(&scope);
 	if (ret < 0)
 		return ret;
 	for (uint32_t i = 0; ret == 0 && i < decant_memory_count(memory); i++)
