@@ -48,6 +48,10 @@ const void *decant_state_writer_bytes(const struct decant_state_writer *writer, 
 /* decant_state_writer_reset() -- empty again, buffers kept, so that a save inside the pause allocates nothing */
 void decant_state_writer_reset(struct decant_state_writer *writer);
 
+/* decant_state_writer_reserve() -- room for @length encoded bytes in @records records is made, and touched, now. 0 or -ENOMEM. */
+int decant_state_writer_reserve(struct decant_state_writer *writer, size_t length, uint32_t records,
+				struct decant_error *err);
+
 void decant_state_writer_free(struct decant_state_writer *writer);
 
 /*
@@ -59,6 +63,14 @@ void decant_state_writer_free(struct decant_state_writer *writer);
  */
 int decant_state_reader_new(const void *bytes, size_t length, struct decant_state_reader **reader,
 			    struct decant_error *err);
+
+/*
+ * decant_state_reader_reset() -- another list instead, in the buffers that are there if they are large enough
+ *
+ * So that a load inside the pause allocates nothing. Returns as decant_state_reader_new(); after an error the list is empty.
+ */
+int decant_state_reader_reset(struct decant_state_reader *reader, const void *bytes, size_t length,
+			      struct decant_error *err);
 
 /* decant_state_next() -- the next record in order into *@record, owned by the reader; 1, or 0 at the end */
 int decant_state_next(struct decant_state_reader *reader, struct decant_state_record *record);

@@ -118,3 +118,22 @@ calls_fake_objs := $(lib_calls_obj)
 calls_fake_args := rdma 2
 calls_fake_without := $(fake_verbs_packages)
 calls_fake_timeout := 600
+
+# What neither end does while the guest is paused.
+pause_srcs := tests/integration/pause.c $(pair_srcs)
+
+integration_tests += pause_loop
+pause_loop_srcs := $(pause_srcs) tests/integration/calls_real.c
+pause_loop_objs := $(lib_calls_obj)
+pause_loop_args := loop
+
+integration_tests += pause_tcp
+pause_tcp_srcs := $(pause_srcs) tests/integration/calls_real.c
+pause_tcp_objs := $(lib_calls_obj)
+pause_tcp_args := tcp
+
+integration_tests += pause_fake
+pause_fake_srcs := $(pause_srcs) tests/integration/calls_fake.c $(fake_verbs_srcs)
+pause_fake_objs := $(lib_calls_obj)
+pause_fake_args := rdma
+pause_fake_without := $(fake_verbs_packages)

@@ -112,6 +112,10 @@ static void boot(struct pair *pair)
 	pair->destination = synthetic_new_empty();
 	if (pair->source == NULL || pair->destination == NULL)
 		abort();
+	if (pair->hook != NULL) {
+		synthetic_set_hook(pair->source, pair->hook, pair);
+		synthetic_set_hook(pair->destination, pair->hook, pair);
+	}
 	synthetic_fill(pair->source, 0, 0, FILLED_PAGES);
 	synthetic_fill(pair->source, 0, RAM_PAGES - 1, 1);
 	synthetic_run(pair->source);

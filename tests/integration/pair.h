@@ -25,7 +25,8 @@ struct pair {
 	struct synthetic_config config;
 	struct decant_receiver_opts receiver_opts;
 	struct decant_migration_opts opts;
-	bool direct; /* no relay */
+	bool direct;          /* no relay */
+	synthetic_hook *hook; /* of both VMs, or NULL */
 
 	struct synthetic *source, *destination;
 	struct relay *relay;

@@ -68,9 +68,14 @@ int incoming_next(struct incoming *incoming, uint64_t deadline_ns, struct peer_m
 
 /* A byte string that comes in parts. All zeros before the first; @data is the caller's to free. */
 struct incoming_bytes {
-	uint8_t *data;
+	uint8_t *data; /* of capacity bytes */
+	uint32_t capacity;
 	uint32_t have, total;
+	bool begun; /* total is known */
 };
+
+/* incoming_reserve_bytes() -- room for @capacity, touched, so that what comes needs none made; 0 or -ENOMEM */
+int incoming_reserve_bytes(struct incoming_bytes *bytes, uint32_t capacity, struct decant_error *err);
 
 /* incoming_append_chunk() -- put one SHAPE or STATE message behind what has come, @limit bytes in all at most */
 int incoming_append_chunk(const struct peer_message *message, struct incoming_bytes *bytes, uint32_t limit,

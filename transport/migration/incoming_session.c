@@ -105,6 +105,37 @@ static int receive_regions(struct incoming *in, struct decant_region *regions, u
 	return rc;
 }
 
+int incoming_reserve_bytes(struct incoming_bytes *bytes, uint32_t capacity, struct decant_error *err)
+{
+	uint8_t *data = malloc(capacity + 1u);
+
+	if (data == NULL)
+		return decant_error_set(err, -ENOMEM, "no memory for %u bytes of state", capacity);
+	memset(data, 0, capacity);
+	free(bytes->data);
+	bytes->data = data;
+	bytes->capacity = capacity;
+	return 0;
+}
+
+/* The first chunk says how many bytes there will be. */
+static int begin_bytes(struct incoming_bytes *bytes, const struct wire_chunk *chunk, const char *what,
+		       uint32_t limit, struct decant_error *err)
+{
+	if (chunk->total > limit)
+		return decant_error_set(err, -EPROTO, "%s of %u bytes: at most %u", what, chunk->total, limit);
+	bytes->begun = true;
+	bytes->total = chunk->total;
+	if (bytes->data != NULL && bytes->capacity >= chunk->total)
+		return 0;
+	free(bytes->data);
+	bytes->capacity = chunk->total;
+	bytes->data = malloc(chunk->total + 1u);
+	if (bytes->data == NULL)
+		return decant_error_set(err, -ENOMEM, "%s: no memory for %u bytes", what, chunk->total);
+	return 0;
+}
+
 int incoming_append_chunk(const struct peer_message *message, struct incoming_bytes *bytes, uint32_t limit,
 			  struct decant_error *err)
 {
@@ -113,15 +144,10 @@ int incoming_append_chunk(const struct peer_message *message, struct incoming_by
 
 	if (rc < 0)
 		return rc;
-	if (bytes->data == NULL) {
-		if (chunk.total > limit)
-			return decant_error_set(err, -EPROTO, "%s of %u bytes: at most %u",
-						wire_strtype(message->type), chunk.total, limit);
-		bytes->total = chunk.total;
-		bytes->data = malloc(chunk.total + 1u);
-		if (bytes->data == NULL)
-			return decant_error_set(err, -ENOMEM, "%s: no memory for %u bytes",
-						wire_strtype(message->type), chunk.total);
+	if (!bytes->begun) {
+		rc = begin_bytes(bytes, &chunk, wire_strtype(message->type), limit, err);
+		if (rc < 0)
+			return rc;
 	}
 	if (chunk.total != bytes->total || chunk.offset != bytes->have || (chunk.length == 0 && chunk.total != 0))
 		return decant_error_set(err, -EPROTO, "%s: its parts do not fit together",

@@ -18,6 +18,10 @@
 
 #define PROGRESS_NS (50 * NSEC_PER_MSEC)
 
+/* The state of some dozens of vCPUs finds its room made; more takes it in the pause. */
+#define STATE_ROOM (1u << 20)
+#define STATE_RECORDS 4096u
+
 /* The guest looks at all its memory before it answers: this, and so much per byte. */
 #define VERDICT_NS_BASE (60 * NSEC_PER_SEC)
 #define VERDICT_NS_PER_MIB (100 * NSEC_PER_MSEC)
@@ -234,6 +238,8 @@ int decant_migration_new(const struct decant_migration_opts *opts, const struct 
 		rc = -errno;
 	if (rc == 0)
 		rc = decant_state_writer_new(&m->state, err);
+	if (rc == 0)
+		rc = decant_state_writer_reserve(m->state, STATE_ROOM, STATE_RECORDS, err);
 	if (rc < 0) {
 		decant_migration_free(m);
 		return decant_error_set(err, rc, "migration: %s", strerror(-rc));
@@ -263,6 +269,7 @@ void decant_migration_free(struct decant_migration *m)
 	for (uint32_t i = 0; i < DECANT_REGIONS_MAX; i++)
 		free(m->dirty[i]);
 	decant_state_writer_free(m->state);
+	stop_list_free(&m->stop_list);
 	if (m->event_fd >= 0)
 		close(m->event_fd);
 	pthread_mutex_destroy(&m->lock);

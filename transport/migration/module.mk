@@ -22,6 +22,7 @@ libdecant_srcs += \
 	transport/migration/mover_epoch.c \
 	transport/migration/mover_map.c \
 	transport/migration/pagehash.c \
+	transport/migration/payload.c \
 	transport/migration/peer.c \
 	transport/migration/populate.c \
 	transport/migration/precopy.c \
@@ -31,6 +32,7 @@ libdecant_srcs += \
 	transport/migration/route.c \
 	transport/migration/session_slot.c \
 	transport/migration/settle.c \
+	transport/migration/stop_list.c \
 	transport/migration/switchover.c \
 	transport/migration/takeover.c \
 	transport/migration/verify.c \

@@ -15,6 +15,7 @@
  */
 #include "migration/peer.h"
 
+#include "migration/payload.h"
 #include "util/address.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -42,6 +43,7 @@ struct peer {
 	void *opaque;
 	struct decant_log log;
 	pthread_t reader;
+	struct payloads payloads; /* has its own lock, a leaf */
 
 	/* protected by send_lock */
 	pthread_mutex_t send_lock;
@@ -277,7 +279,7 @@ static int enqueue(struct peer *peer, struct peer_message *message)
 	while (peer->queue_count == QUEUE_MESSAGES && !peer->closing && peer->lost.code == 0)
 		pthread_cond_wait(&peer->changed, &peer->lock);
 	if (peer->closing || peer->lost.code != 0) {
-		free(message->payload);
+		peer_message_free(message);
 		return -ECANCELED;
 	}
 	peer->queue[(peer->queue_first + peer->queue_count) % QUEUE_MESSAGES] = *message;
@@ -301,7 +303,7 @@ static int dispatch(struct peer *peer, struct peer_message *message, struct deca
 			return enqueue(peer, message);
 		rc = rc > 0 ? 0 : rc;
 	}
-	free(message->payload);
+	peer_message_free(message);
 	return rc;
 }
 
@@ -326,13 +328,14 @@ static int read_message(struct peer *peer, struct peer_message *message, struct 
 	peer->received++;
 	message->type = header.type;
 	message->length = header.length;
-	message->payload = malloc(header.length + 1u);
+	message->home = &peer->payloads;
+	message->payload = payloads_take(&peer->payloads, header.length);
 	if (message->payload == NULL)
 		return decant_error_set(err, -ENOMEM, "control connection: no memory for a %s of %u bytes",
 					wire_strtype(header.type), header.length);
 	rc = io_recv_full(peer->fd, message->payload, header.length, deadline, peer->wake_fd);
 	if (rc < 0) {
-		free(message->payload);
+		peer_message_free(message);
 		return decant_error_set(err, rc, "control connection: inside a %s: %s", wire_strtype(header.type),
 					strerror(-rc));
 	}
@@ -432,7 +435,7 @@ int peer_receive(struct peer *peer, uint64_t deadline_ns, struct peer_message *m
 
 void peer_message_free(struct peer_message *message)
 {
-	free(message->payload);
+	payloads_give(message->home, message->payload);
 	message->payload = NULL;
 }
 
@@ -463,10 +466,13 @@ int peer_new(const struct peer_opts *opts, struct peer **out, struct decant_erro
 	pthread_mutex_init(&peer->send_lock, NULL);
 	pthread_mutex_init(&peer->lock, NULL);
 	pthread_cond_init(&peer->changed, NULL);
+	rc = payloads_init(&peer->payloads);
+	if (rc < 0)
+		goto err_free;
 	peer->wake_fd = io_wake_new();
 	rc = peer->wake_fd;
 	if (rc < 0)
-		goto err_free;
+		goto err_destroy_payloads;
 	/* before there is a reader: what it finds in the socket may make its owner use the peer at once */
 	*out = peer;
 	rc = thread_start(&peer->reader, "decant-control", reader_main, peer);
@@ -477,9 +483,18 @@ int peer_new(const struct peer_opts *opts, struct peer **out, struct decant_erro
 err_close_wake:
 	*out = NULL;
 	close(peer->wake_fd);
+err_destroy_payloads:
+	payloads_destroy(&peer->payloads);
 err_free:
 	free(peer);
 	return decant_error_set(err, rc, "control connection: starting its thread: %s", strerror(-rc));
+}
+
+int peer_reserve(struct peer *peer, size_t length, struct decant_error *err)
+{
+	const int rc = payloads_reserve(&peer->payloads, length);
+
+	return rc == -ENOMEM ? decant_error_set(err, rc, "control connection: no memory for messages to come") : 0;
 }
 
 uint64_t peer_cpu_ns(struct peer *peer)
@@ -547,9 +562,10 @@ void peer_close(struct peer *peer)
 		return;
 	peer_stop(peer);
 	for (; peer->queue_count > 0; peer->queue_count--) {
-		free(peer->queue[peer->queue_first].payload);
+		peer_message_free(&peer->queue[peer->queue_first]);
 		peer->queue_first = (peer->queue_first + 1) % QUEUE_MESSAGES;
 	}
+	payloads_destroy(&peer->payloads);
 	close(peer->fd);
 	close(peer->wake_fd);
 	pthread_cond_destroy(&peer->changed);

@@ -18,13 +18,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct payloads;
 struct peer;
 
-/* One message taken from the queue; freed with peer_message_free(). */
+/* One message taken from the queue; freed with peer_message_free(), and before its peer is closed. */
 struct peer_message {
 	uint16_t type;
 	uint32_t length;
 	uint8_t *payload;
+	struct payloads *home; /* of the payload */
 };
 
 struct peer_events {
@@ -47,6 +49,9 @@ struct peer_opts {
 };
 
 int peer_new(const struct peer_opts *opts, struct peer **peer, struct decant_error *err);
+
+/* peer_reserve() -- a message of up to @length bytes that comes later will need no memory; 0 or -ENOMEM */
+int peer_reserve(struct peer *peer, size_t length, struct decant_error *err);
 
 /*
  * peer_send() -- one message: @head_length encoded bytes, then @data_length bytes from where they lie

@@ -168,6 +168,11 @@ void precopy_pass_begin(struct decant_migration *m, uint64_t dirty_pages)
 	m->pass_start_bytes = sent_bytes(m);
 }
 
+void precopy_pass_more(struct decant_migration *m, uint64_t dirty_pages)
+{
+	m->now.pass[m->now.passes - 1].dirty_pages += dirty_pages;
+}
+
 void precopy_pass_end(struct decant_migration *m)
 {
 	struct decant_pass *pass = &m->now.pass[m->now.passes - 1];

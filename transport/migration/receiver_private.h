@@ -30,6 +30,7 @@ struct decant_receiver {
 	/* session's thread only */
 	struct incoming *incoming;
 	struct incoming_bytes state;
+	struct decant_state_reader *reader; /* made at the rehearsal, and used again for the true state */
 	struct verify *verify;
 	struct wire_handover handover;
 	uint8_t id[16];

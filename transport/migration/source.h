@@ -11,6 +11,7 @@
 #include "migration/handover.h"
 #include "migration/mover.h"
 #include "util/placement.h"
+#include "migration/stop_list.h"
 #include <decant/migration.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -32,6 +33,7 @@ struct decant_migration {
 
 	/* running thread only */
 	uint64_t *dirty[DECANT_REGIONS_MAX]; /* pages to send, harvested and not yet sent */
+	struct stop_list stop_list;
 	struct decant_state_writer *state;
 	struct forecast forecast;
 	struct decant_stats now; /* published with migration_publish() */
@@ -85,6 +87,7 @@ int precopy_send(struct decant_migration *migration, bool paused, struct decant_
 
 /* precopy_pass_begin(), precopy_pass_end() -- one entry of the statistics; end takes the bytes sent since begin */
 void precopy_pass_begin(struct decant_migration *migration, uint64_t dirty_pages);
+void precopy_pass_more(struct decant_migration *migration, uint64_t dirty_pages);
 void precopy_pass_end(struct decant_migration *migration);
 
 /* switchover_run() -- pause to RUNNING; before GO any error leaves migration->paused set for the caller to undo */

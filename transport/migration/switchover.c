@@ -4,9 +4,13 @@
  *
  * Theory of operation
  * -------------------
- * The order is what makes it safe (docs/protocol.md has the diagram). The vCPUs stop; the state is saved, which may dirty
- * memory; the last harvest follows and is pushed; the state travels while the fabric works; when the destination has
- * acknowledged the last barrier it has everything.
+ * The order is what makes it safe (docs/protocol.md has the diagram). The pages known to be dirty are re-armed and listed; the
+ * vCPUs stop; the list is pushed, and travels while the state is saved, which may dirty memory, listed pages too; the last
+ * harvest finds all that was written since the list was made, and is pushed behind it; the state travels while the fabric works;
+ * when the destination has acknowledged the last barrier it has everything.
+ *
+ * Between the pause and GO nothing is allocated, registered, logged or looked up, at either end (tests/integration/pause.c): the
+ * list, the room for the state and for the messages that come are there before.
  *
  * Up to READY any failure is undone by resuming the guest here. The point of no return is the moment before the first
  * byte of GO is given to the socket: from then on this end cannot know whether the destination has started the guest, so
@@ -46,34 +50,47 @@ static void set_deadline(struct decant_migration *m, uint64_t deadline)
 		mover_set_deadline(m->mover, deadline, "the hand-over did not end within --switchover-timeout");
 }
 
-static int pause_and_save(struct decant_migration *m, struct decant_error *err)
+static int pause_guest(struct decant_migration *m, struct decant_error *err)
 {
 	int rc = m->ops.pause(m->vmm, &m->left_ns, err);
 
+	m->paused = rc == 0;
+	return rc;
+}
+
+/* The stop list travels while the state is saved. What that has written, and the guest since the list was made, follows. */
+static int send_pages_and_save(struct decant_migration *m, struct decant_error *err)
+{
+	uint64_t left;
+	int rc;
+
+	precopy_pass_begin(m, m->stop_list.pages);
+	rc = stop_list_send(&m->stop_list, m, err);
 	if (rc < 0)
 		return rc;
-	m->paused = true;
 	decant_state_writer_reset(m->state);
-	return m->ops.state_save(m->vmm, m->state, err);
+	rc = m->ops.state_save(m->vmm, m->state, err);
+	if (rc == 0)
+		rc = precopy_harvest(m, &left, err);
+	if (rc < 0)
+		return rc;
+	precopy_pass_more(m, left / DECANT_PAGE_SIZE);
+	return precopy_send(m, true, err);
 }
 
 /* The last pages and the state, under one barrier. */
 static int send_last(struct decant_migration *m, struct decant_error *err)
 {
 	const void *bytes;
-	uint64_t left;
 	size_t length;
-	int rc = precopy_harvest(m, &left, err);
+	int rc = send_pages_and_save(m, err);
 
-	if (rc < 0)
-		return rc;
-	precopy_pass_begin(m, left / DECANT_PAGE_SIZE);
-	rc = precopy_send(m, true, err);
 	if (rc == 0)
 		rc = mover_barrier_post(m->mover, err);
+	if (rc < 0)
+		return rc;
 	bytes = decant_state_writer_bytes(m->state, &length);
-	if (rc == 0)
-		rc = mover_send_chunks(m->mover, WIRE_STATE, bytes, length, err);
+	rc = mover_send_chunks(m->mover, WIRE_STATE, bytes, length, err);
 	if (rc == 0)
 		rc = mover_barrier_wait(m->mover, err);
 	if (rc < 0)
@@ -201,15 +218,17 @@ static int settle_after_go(struct decant_migration *m, struct decant_error *err)
 
 int switchover_run(struct decant_migration *m, struct decant_error *err)
 {
-	uint64_t deadline = clock_deadline_ns(switchover_timeout_ns(m));
 	struct wire_handover handover;
-	int rc;
+	uint64_t deadline;
+	int rc = migration_step(m, SOURCE_PAUSE, err);
 
-	rc = migration_step(m, SOURCE_PAUSE, err);
+	if (rc == 0)
+		rc = stop_list_take(&m->stop_list, m, err);
 	if (rc < 0)
 		return rc;
+	deadline = clock_deadline_ns(switchover_timeout_ns(m));
 	set_deadline(m, deadline);
-	rc = pause_and_save(m, err);
+	rc = pause_guest(m, err);
 	if (rc == 0)
 		rc = send_last(m, err);
 	if (rc == 0 && m->opts.verify)

@@ -22,6 +22,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Room for a state's bytes, besides twice what the rehearsal had. */
+#define STATE_ROOM_MIN (64u << 10)
+
 /* ---- state ---- */
 
 /* Lock held. An event that has no place changes nothing. */
@@ -111,30 +114,45 @@ static int takeover_create(void *opaque, struct decant_state_reader *shape, cons
 	return rc;
 }
 
+/* The true state will be of about the same size: room for it is made now, when no guest waits. */
+static int reserve_state(struct decant_receiver *receiver, size_t length, struct decant_error *err)
+{
+	const size_t room = 2 * length + STATE_ROOM_MIN < DECANT_STATE_TOTAL_MAX ? 2 * length + STATE_ROOM_MIN
+										 : DECANT_STATE_TOTAL_MAX;
+	int rc = incoming_reserve_bytes(&receiver->state, (uint32_t)room, err);
+
+	if (rc == 0)
+		rc = peer_reserve(incoming_peer(receiver->incoming),
+				  room < WIRE_PAYLOAD_MAX ? room : WIRE_PAYLOAD_MAX, err);
+	if (rc == 0 && receiver->reader == NULL)
+		rc = decant_state_reader_new(NULL, 0, &receiver->reader, err);
+	return rc;
+}
+
 /* Saves and loads the fresh VM once: the forecast needs to know what that costs. */
 static int takeover_rehearse(void *opaque, struct wire_prepared *prepared, struct decant_error *err)
 {
 	struct decant_receiver *receiver = opaque;
 	struct decant_state_writer *writer;
-	struct decant_state_reader *reader = NULL;
-	const uint64_t start = clock_now_ns();
-	uint64_t saved;
+	uint64_t start, saved;
 	const void *bytes;
 	size_t length;
 	int rc = decant_state_writer_new(&writer, err);
 
 	if (rc < 0)
 		return rc;
+	start = clock_now_ns();
 	rc = receiver->ops.state_save(receiver->vmm, writer, err);
-	saved = clock_now_ns();
+	prepared->save_ns = clock_now_ns() - start;
 	bytes = decant_state_writer_bytes(writer, &length);
 	if (rc == 0)
-		rc = decant_state_reader_new(bytes, length, &reader, err);
+		rc = reserve_state(receiver, length, err);
+	saved = clock_now_ns();
 	if (rc == 0)
-		rc = receiver->ops.state_load(receiver->vmm, reader, err);
-	prepared->save_ns = saved - start;
+		rc = decant_state_reader_reset(receiver->reader, bytes, length, err);
+	if (rc == 0)
+		rc = receiver->ops.state_load(receiver->vmm, receiver->reader, err);
 	prepared->load_ns = clock_now_ns() - saved;
-	decant_state_reader_free(reader);
 	decant_state_writer_free(writer);
 	decant_error_prefix(rc < 0 ? err : NULL, "rehearsing on the fresh VM");
 	return rc;
@@ -183,19 +201,17 @@ static int take_verify(struct decant_receiver *receiver, const struct peer_messa
 
 static int load_state(struct decant_receiver *receiver, struct decant_error *err)
 {
-	struct decant_state_reader *reader;
 	struct decant_state_record unread;
 	int rc;
 
-	if (receiver->state.data == NULL || receiver->state.have < receiver->state.total)
+	if (!receiver->state.begun || receiver->state.have < receiver->state.total)
 		return decant_error_set(err, -EPROTO, "HANDOVER before all of the state");
-	rc = decant_state_reader_new(receiver->state.data, receiver->state.have, &reader, err);
+	rc = decant_state_reader_reset(receiver->reader, receiver->state.data, receiver->state.have, err);
 	if (rc < 0)
 		return rc;
-	rc = receiver->ops.state_load(receiver->vmm, reader, err);
-	if (rc == 0 && decant_state_unused(reader, &unread) != 0)
+	rc = receiver->ops.state_load(receiver->vmm, receiver->reader, err);
+	if (rc == 0 && decant_state_unused(receiver->reader, &unread) != 0)
 		rc = refuse_unread("state", &unread, err);
-	decant_state_reader_free(reader);
 	return rc;
 }
 
@@ -385,6 +401,8 @@ static void clear_session(struct decant_receiver *receiver)
 {
 	free(receiver->state.data);
 	receiver->state = (struct incoming_bytes){ 0 };
+	decant_state_reader_free(receiver->reader);
+	receiver->reader = NULL;
 	verify_free(receiver->verify);
 	receiver->verify = NULL;
 }

@@ -104,7 +104,7 @@ void bitmap_or(uint64_t *into, const uint64_t *from, uint64_t bits)
 {
 	const size_t words = bitmap_words(bits);
 
-	for (size_t w = 0; w < words; w++)
+	for (size_t w = bitmap_skip(from, 0, 0, words); w < words; w = bitmap_skip(from, 0, w + 1, words))
 		into[w] |= from[w];
 }
 

@@ -284,6 +284,17 @@ const void *decant_state_writer_bytes(const struct decant_state_writer *writer, 
 	return writer->list.bytes;
 }
 
+int decant_state_writer_reserve(struct decant_state_writer *writer, size_t length, uint32_t records,
+				struct decant_error *err)
+{
+	struct state_list *list = &writer->list;
+
+	if (state_reserve_bytes(list, length) < 0 || state_reserve_entries(list, records) < 0)
+		return decant_error_set(err, -ENOMEM, "state writer: no memory for %zu bytes", length);
+	memset(list->bytes + list->length, 0, list->capacity - list->length);
+	return 0;
+}
+
 void decant_state_writer_reset(struct decant_state_writer *writer)
 {
 	writer->list.length = 0;
@@ -377,32 +388,57 @@ static int state_scan(struct state_list *list, struct decant_error *err)
 int decant_state_reader_new(const void *bytes, size_t length, struct decant_state_reader **reader,
 			    struct decant_error *err)
 {
-	struct decant_state_reader *made;
+	struct decant_state_reader *made = calloc(1, sizeof(*made));
 	int rc;
 
+	if (made == NULL)
+		return decant_error_set(err, -ENOMEM, "state: out of memory");
+	rc = decant_state_reader_reset(made, bytes, length, err);
+	if (rc < 0) {
+		decant_state_reader_free(made);
+		return rc;
+	}
+	*reader = made;
+	return 0;
+}
+
+/*
+ * The first time exactly as long as the list, so that a tool which watches bounds sees its true end. One that is used again gets room
+ * to spare: the next list will be of the same VM, and hardly longer.
+ */
+static int state_take_bytes(struct state_list *list, const void *bytes, size_t length, struct decant_error *err)
+{
+	if (list->bytes == NULL || list->capacity < length) {
+		list->capacity = list->bytes == NULL ? length : length + length / 2;
+		free(list->bytes);
+		list->bytes = malloc(list->capacity > 0 ? list->capacity : 1);
+		if (list->bytes == NULL) {
+			list->capacity = 0;
+			return decant_error_set(err, -ENOMEM, "state: out of memory for %zu bytes", length);
+		}
+	}
+	if (length > 0)
+		memcpy(list->bytes, bytes, length);
+	list->length = length;
+	return 0;
+}
+
+int decant_state_reader_reset(struct decant_state_reader *reader, const void *bytes, size_t length,
+			      struct decant_error *err)
+{
+	int rc;
+
+	reader->list.length = 0;
+	reader->list.count = 0;
+	reader->next = 0;
 	if (length > DECANT_STATE_TOTAL_MAX)
 		return decant_error_set(err, -EPROTO, "state: %zu bytes; all records together may have %u", length,
 					DECANT_STATE_TOTAL_MAX);
-	made = calloc(1, sizeof(*made));
-	if (made == NULL)
-		return decant_error_set(err, -ENOMEM, "state: out of memory");
-	/* exactly as long as the list, so that a tool which watches bounds sees its true end */
-	made->list.bytes = malloc(length > 0 ? length : 1);
-	if (made->list.bytes == NULL) {
-		rc = decant_error_set(err, -ENOMEM, "state: out of memory for %zu bytes", length);
-		goto err_free;
-	}
-	if (length > 0)
-		memcpy(made->list.bytes, bytes, length);
-	made->list.length = length;
-	rc = state_scan(&made->list, err);
+	rc = state_take_bytes(&reader->list, bytes, length, err);
+	if (rc == 0)
+		rc = state_scan(&reader->list, err);
 	if (rc < 0)
-		goto err_free;
-	*reader = made;
-	return 0;
-
-err_free:
-	decant_state_reader_free(made);
+		reader->list.count = 0;
 	return rc;
 }
 

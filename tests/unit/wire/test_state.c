@@ -209,6 +209,51 @@ static void test_state_writer_reset__empty_and_allocates_nothing(void **state)
 	assert_int_equal(reopen(), 0);
 }
 
+static void test_state_writer_reserve__nothing_is_allocated_later(void **state)
+{
+	uint8_t data[300] = { 7 };
+	const void *bytes;
+	size_t length;
+
+	(void)state;
+	assert_int_equal(decant_state_writer_reserve(writer, 1u << 20, 1000, &err), 0);
+	bytes = decant_state_writer_bytes(writer, &length);
+	for (uint32_t i = 0; i < 1000; i++)
+		put("first", i, 1, data, sizeof(data));
+	assert_ptr_equal(decant_state_writer_bytes(writer, &length), bytes);
+	assert_int_equal(reopen(), 0);
+}
+
+/* A list of the same length, and one that is half as long again, find room; what was used or wrong before is forgotten. */
+static void test_state_reader_reset__another_list_in_the_same_place(void **state)
+{
+	struct decant_state_record first, record;
+	uint8_t data[3000] = { 1 };
+	uint8_t *copy;
+	size_t length;
+
+	(void)state;
+	assert_int_equal(open_copy(NULL, 0), 0);
+	put("a", 0, 1, data, 2000);
+	copy = list_copy(&length);
+	assert_int_equal(decant_state_reader_reset(reader, copy, length, &err), 0);
+	assert_int_equal(decant_state_get(reader, "a", 0, 1, &first, &err), 0);
+	copy[length / 2] ^= 1;
+	assert_int_equal(decant_state_reader_reset(reader, copy, length, &err), -EPROTO);
+	assert_int_equal(decant_state_next(reader, &record), 0);
+	free(copy);
+	decant_state_writer_reset(writer);
+	put("b", 0, 1, data, sizeof(data));
+	copy = list_copy(&length);
+	assert_int_equal(decant_state_reader_reset(reader, copy, length, &err), 0);
+	assert_int_equal(decant_state_unused(reader, &record), 1);
+	assert_int_equal(decant_state_get(reader, "b", 0, 1, &record, &err), 0);
+	assert_ptr_equal(record.data, first.data);
+	assert_memory_equal(record.data, data, sizeof(data));
+	assert_int_equal(decant_state_get(reader, "a", 0, 1, &record, &err), -ENOENT);
+	free(copy);
+}
+
 static void test_state_get__finds_marks_and_refuses(void **state)
 {
 	struct decant_state_record record = { .instance = 4711 };
@@ -419,6 +464,8 @@ int main(void)
 		state_test(test_state_put__total_is_limited),
 		state_test(test_state_put__count_is_limited),
 		state_test(test_state_writer_reset__empty_and_allocates_nothing),
+		state_test(test_state_writer_reserve__nothing_is_allocated_later),
+		state_test(test_state_reader_reset__another_list_in_the_same_place),
 		state_test(test_state_get__finds_marks_and_refuses),
 		state_test(test_state_unused__tells_what_nobody_read),
 		state_test(test_state_reader__every_byte_changed),
