@@ -6,7 +6,6 @@
  */
 #include "point.h"
 
-#include "util/clock.h"
 #include "util/size.h"
 #include <errno.h>
 #include <getopt.h>
@@ -15,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 static const struct {
 	const char *name;
@@ -39,25 +37,6 @@ static const char usage[] =
 	"  --page-size SIZE     behind it: 4K, 2M, 1G (4K)\n"
 	"  --streams N          connections or channels (the fabric's own default; socket: 2)\n"
 	"  --verbose            what the library logs goes to stderr\n";
-
-void point_listening(uint16_t port)
-{
-	printf("listening %u\n", port);
-	fflush(stdout);
-}
-
-static uint64_t timeval_ns(const struct timeval *time)
-{
-	return (uint64_t)time->tv_sec * NSEC_PER_SEC + (uint64_t)time->tv_usec * NSEC_PER_USEC;
-}
-
-uint64_t point_cpu_ns(void)
-{
-	struct rusage usage_now;
-
-	getrusage(RUSAGE_SELF, &usage_now);
-	return timeval_ns(&usage_now.ru_utime) + timeval_ns(&usage_now.ru_stime);
-}
 
 static void log_to_stderr(void *opaque, enum decant_log_level level, const char *message)
 {

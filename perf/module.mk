@@ -2,6 +2,7 @@
 # The harness: one small driver; bench.py has the table of scenarios, and the reporter is in report.py.
 bench_srcs += \
 	perf/driver.c \
+	perf/point.c \
 	perf/point_bitmap.c \
 	perf/point_fabric.c \
 	perf/point_memcpy.c \
@@ -32,3 +33,11 @@ perf_modules := \
 	perf/sweep.py \
 	perf/sweeps.py \
 	perf/vms.py
+
+# One migration over the tests' own RDMA device, which counts what it is given.
+counted_srcs := \
+	$(fake_verbs_srcs) \
+	perf/counted.c \
+	perf/point.c \
+	perf/point_fabric.c \
+	perf/quiet.c

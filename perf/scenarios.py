@@ -6,6 +6,7 @@ named in GROUPS. It returns a figure, or several as a dictionary: what `qemu` re
 """
 import dataclasses
 
+import counted
 import measures
 import moves
 from report import Line
@@ -20,7 +21,8 @@ class Group:
 
 
 GROUPS = {
-    "native": Group({**measures.NATIVE, **moves.NATIVE}, intro="Here: a quiet guest of {memory} behind {page_size} pages"),
+    "native": Group({**measures.NATIVE, **moves.NATIVE, **counted.COUNTED},
+                    intro="Here: a quiet guest of {memory} behind {page_size} pages"),
     "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}"),
 }
 
@@ -34,6 +36,10 @@ LINES = [
     Line("pause_vs_qemu", "decant_warm.pause", "qemu_tcp_warm.pause", 0.25, "lower", "s", 5),
     Line("pause_hot_vs_qemu", "decant_hot.pause", ("qemu_tcp_hot.pause", "qemu_multifd_hot.pause"), 0.6, "lower", "s", 5),
     Line("guest_work_kept", "guest_work", (), 0.95, "higher", "", 3),
+    Line("rdma_instructions_per_page", "rdma_instructions", (), 60, better="lower", unit="", runs=1),
+    Line("rdma_wr_per_gib", "rdma_counts.wr", (), 1100, better="lower", unit="", runs=3),
+    Line("rdma_posts_per_gib", "rdma_counts.posts", (), 80, better="lower", unit="", runs=3),
+    Line("rdma_cqe_per_gib", "rdma_counts.cqe", (), 80, better="lower", unit="", runs=3),
 ]
 
 

@@ -77,6 +77,7 @@ look_bench() {
 	need iperf3 iperf3 command_there iperf3
 	need ib_write_bw perftest command_there ib_write_bw
 	need gnuplot gnuplot-nox command_there gnuplot
+	need valgrind valgrind command_there valgrind
 }
 
 # The package carries clang's version in its name; before clang is there, what apt would install tells it.
