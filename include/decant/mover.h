@@ -67,7 +67,7 @@ int decant_mover_connect(const struct decant_mover_opts *opts, const struct deca
 /*
  * decant_mover_push() -- send pages of region @index: [@offset, @offset + @length), multiples of 4 KiB
  *
- * Any order, any number of times. Blocks while the fabric is full (back-pressure). The pages are read by reference at
+ * Any order, any number of times; over RDMA a page that has been pushed since the last barrier costs one. Blocks while the fabric is full (back-pressure). The pages are read by reference at
  * any time until the next barrier returns: a page that changes meanwhile must be pushed again by the caller.
  * One thread at a time. Returns 0, -ECANCELED, or why the peer is gone.
  */

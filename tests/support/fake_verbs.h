@@ -12,6 +12,8 @@
  *
  * It is stricter than any one device, never laxer: a slot of a send queue is free when a completion that covers it has been polled;
  * arming a queue says nothing of completions already in it; the fields of a failed completion that mean nothing hold rubbish;
+ * two WRITEs of one page to memory registered with relaxed ordering are in no order unless the program has polled a receive completion
+ * that came between them, and then it is the older one that stays;
  * what the real libraries would wait for without end (an event never acknowledged) ends the program with a message.
  *
  * getifaddrs() is defined too: the loopback and one network interface per device, 10.77.<device>.1/24.
@@ -39,6 +41,7 @@
 	X(ALLOC_PD)            \
 	X(REG_MR)              \
 	X(DEREG_MR)            \
+	X(ADVISE_MR)           \
 	X(CREATE_COMP_CHANNEL) \
 	X(CREATE_CQ)           \
 	X(REQ_NOTIFY)          \
@@ -77,6 +80,7 @@ struct fake_config {
 	unsigned devices;          /* 0..FAKE_DEVICES_MAX */
 	unsigned bare_interfaces;  /* network interfaces without a device, 10.78.<n>.1/24 */
 	struct fake_limits limits; /* of each device */
+	bool on_demand;            /* they can register memory without pinning it */
 	uint32_t vendor;           /* FAKE_VENDOR_RXE: a device that is software */
 	unsigned ack_ms; /* until a peer that does not answer is given up; 0: what the ack timeout and retries say */
 	unsigned rnr_ms; /* between two tries at a receiver that is not ready; 0: what its timer says */
@@ -121,11 +125,14 @@ struct fake_counts {
 	uint64_t signalled;     /* work requests posted with IBV_SEND_SIGNALED */
 	uint64_t completions;   /* entered into queues, of sends and receives */
 	uint64_t send_completions;
-	uint64_t notices;         /* completion events */
-	uint64_t not_ready;       /* SENDs that found no receive */
-	uint64_t overruns;        /* completions for which a queue had no room */
-	uint64_t failed;          /* calls that the plan made fail */
-	uint64_t registered_most; /* bytes, at any one time */
+	uint64_t notices;            /* completion events */
+	uint64_t relaxed, on_demand; /* registrations with relaxed ordering; that pin nothing */
+	uint64_t prefetched;         /* bytes */
+	uint64_t unordered;          /* pages whose WRITE was not ordered after the one before it: see above */
+	uint64_t not_ready;          /* SENDs that found no receive */
+	uint64_t overruns;           /* completions for which a queue had no room */
+	uint64_t failed;             /* calls that the plan made fail */
+	uint64_t registered_most;    /* bytes, at any one time */
 
 	/* now */
 	unsigned contexts, pds, mrs, comp_channels, cqs, qps, event_channels, ids, lists;

@@ -238,7 +238,7 @@ static struct fake_id *port_owner(const struct fake_device *device, uint16_t por
 static void take_device(struct fake_id *id, struct fake_device *device)
 {
 	id->device = device;
-	id->base.verbs = device == NULL ? NULL : &device->manager->base;
+	id->base.verbs = device == NULL ? NULL : &device->manager->verbs.context;
 	id->base.port_num = device == NULL ? 0 : 1;
 }
 

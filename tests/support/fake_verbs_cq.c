@@ -211,10 +211,12 @@ static void take(const struct fake_cqe *entry)
 {
 	struct fake_qp *qp = entry->qp;
 
-	if (entry->covers == 0)
+	if (entry->covers == 0) {
 		qp->receive_free++;
-	else if (entry->covers > qp->send_free)
+		qp->seen = entry->before;
+	} else if (entry->covers > qp->send_free) {
 		qp->send_free = entry->covers;
+	}
 }
 
 int fake_cq_poll(struct ibv_cq *base, int max, struct ibv_wc *wc)
@@ -263,7 +265,7 @@ void fake_async_push(struct fake_device *device, enum ibv_event_type type, struc
 	else
 		event->event.element.port_num = 1;
 	TAILQ_INSERT_TAIL(&device->manager->events, event, link);
-	fake_bell_ring(device->manager->base.async_fd);
+	fake_bell_ring(device->manager->verbs.context.async_fd);
 }
 
 void fake_async_forget(struct fake_device *device, const void *element)
@@ -275,7 +277,7 @@ void fake_async_forget(struct fake_device *device, const void *element)
 
 		if (event->event.element.qp == element) {
 			TAILQ_REMOVE(&device->manager->events, event, link);
-			fake_bell_undo(device->manager->base.async_fd);
+			fake_bell_undo(device->manager->verbs.context.async_fd);
 			free(event);
 		}
 		event = next;
@@ -284,7 +286,7 @@ void fake_async_forget(struct fake_device *device, const void *element)
 
 int ibv_get_async_event(struct ibv_context *base, struct ibv_async_event *taken)
 {
-	struct fake_context *context = (struct fake_context *)base;
+	struct fake_context *context = fake_context_of(base);
 	struct fake_async *event = NULL;
 
 	while (event == NULL) {

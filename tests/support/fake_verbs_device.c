@@ -102,9 +102,43 @@ void freeifaddrs(struct ifaddrs *list)
 
 /* ---- devices and contexts ---- */
 
+struct fake_context *fake_context_of(const struct ibv_context *context)
+{
+	return (struct fake_context *)((uintptr_t)context - offsetof(struct fake_context, verbs.context));
+}
+
 struct fake_device *fake_device_of(const struct ibv_context *context)
 {
-	return ((const struct fake_context *)context)->device;
+	return fake_context_of(context)->device;
+}
+
+static int query_more(struct ibv_context *context, const struct ibv_query_device_ex_input *input,
+		      struct ibv_device_attr_ex *attr, size_t size)
+{
+	const uint32_t caps = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_WRITE;
+
+	(void)input;
+	memset(attr, 0, size);
+	if (fake.config.on_demand) {
+		attr->odp_caps.general_caps = IBV_ODP_SUPPORT;
+		attr->odp_caps.per_transport_caps.rc_odp_caps = caps;
+	}
+	return ibv_query_device(context, &attr->orig_attr);
+}
+
+/* Pages of a region that is not pinned are looked for now, not when the first packet comes for them. */
+static int advise(struct ibv_pd *pd, enum ibv_advise_mr_advice advice, uint32_t flags, struct ibv_sge *list,
+		  uint32_t count)
+{
+	int error = fake_enter(FAKE_ADVISE_MR);
+
+	(void)pd;
+	(void)advice;
+	(void)flags;
+	for (uint32_t i = 0; error == 0 && i < count; i++)
+		fake.counts.prefetched += list[i].length;
+	fake_unlock();
+	return error;
 }
 
 struct fake_context *fake_context_new(struct fake_device *device)
@@ -114,14 +148,18 @@ struct fake_context *fake_context_new(struct fake_device *device)
 	if (context == NULL)
 		fake_refuse("out of memory");
 	context->device = device;
-	context->base.device = &device->base;
-	context->base.ops.poll_cq = fake_cq_poll;
-	context->base.ops.req_notify_cq = fake_cq_arm;
-	context->base.ops.post_send = fake_qp_send;
-	context->base.ops.post_recv = fake_qp_receive;
-	context->base.cmd_fd = -1;
-	context->base.async_fd = fake_bell_new();
-	context->base.num_comp_vectors = 1;
+	context->verbs.context.device = &device->base;
+	context->verbs.context.ops.poll_cq = fake_cq_poll;
+	context->verbs.context.ops.req_notify_cq = fake_cq_arm;
+	context->verbs.context.ops.post_send = fake_qp_send;
+	context->verbs.context.ops.post_recv = fake_qp_receive;
+	context->verbs.context.cmd_fd = -1;
+	context->verbs.context.async_fd = fake_bell_new();
+	context->verbs.context.num_comp_vectors = 1;
+	context->verbs.context.abi_compat = __VERBS_ABI_IS_EXTENDED;
+	context->verbs.sz = sizeof(context->verbs);
+	context->verbs.query_device_ex = query_more;
+	context->verbs.advise_mr = advise;
 	TAILQ_INIT(&context->events);
 	return context;
 }
@@ -134,7 +172,7 @@ void fake_context_free(struct fake_context *context)
 		TAILQ_REMOVE(&context->events, event, link);
 		free(event);
 	}
-	close(context->base.async_fd);
+	close(context->verbs.context.async_fd);
 	free(context);
 }
 
@@ -220,14 +258,14 @@ struct ibv_context *ibv_open_device(struct ibv_device *base)
 	}
 	fake_unlock();
 	errno = error;
-	return context == NULL ? NULL : &context->base;
+	return context == NULL ? NULL : &context->verbs.context;
 }
 
 int ibv_close_device(struct ibv_context *base)
 {
 	fake_lock();
 	fake.counts.contexts--;
-	fake_context_free((struct fake_context *)base);
+	fake_context_free(fake_context_of(base));
 	fake_unlock();
 	return 0;
 }
@@ -352,6 +390,8 @@ static int check_region(const struct fake_device *device, size_t length, int acc
 		return EINVAL;
 	if (device->mr_count >= (unsigned)limits->max_mr)
 		return ENOMEM;
+	if ((access & IBV_ACCESS_ON_DEMAND) != 0)
+		return fake.config.on_demand ? 0 : EINVAL;
 	if (limits->max_pinned != 0 && device->pinned + length > limits->max_pinned)
 		return ENOMEM;
 	return 0;
@@ -364,16 +404,16 @@ static uint32_t new_key(void)
 }
 
 /* Room is taken before the memory is pinned, without the lock, so that registering in parallel does not go over a limit. */
-static void charge(struct fake_device *device, size_t length)
+static void charge(struct fake_device *device, size_t length, int access)
 {
 	device->mr_count++;
-	device->pinned += length;
+	device->pinned += (access & IBV_ACCESS_ON_DEMAND) != 0 ? 0 : length;
 }
 
-static void uncharge(struct fake_device *device, size_t length)
+static void uncharge(struct fake_device *device, size_t length, int access)
 {
 	device->mr_count--;
-	device->pinned -= length;
+	device->pinned -= (access & IBV_ACCESS_ON_DEMAND) != 0 ? 0 : length;
 }
 
 static void enter_region(struct fake_device *device, struct fake_mr *mr)
@@ -381,10 +421,21 @@ static void enter_region(struct fake_device *device, struct fake_mr *mr)
 	mr->base.lkey = mr->base.rkey = new_key();
 	TAILQ_INSERT_HEAD(&device->mrs, mr, link);
 	fake.counts.mrs++;
+	fake.counts.relaxed += (mr->access & IBV_ACCESS_RELAXED_ORDERING) != 0;
+	fake.counts.on_demand += (mr->access & IBV_ACCESS_ON_DEMAND) != 0;
 	fake.counts.registered += mr->base.length;
 	if (fake.counts.registered > fake.counts.registered_most)
 		fake.counts.registered_most = fake.counts.registered;
 	((struct fake_pd *)mr->base.pd)->users++;
+}
+
+static struct fake_landing *new_landings(size_t length)
+{
+	struct fake_landing *landings = calloc(length / PAGE + 2, sizeof(*landings));
+
+	if (landings == NULL)
+		fake_refuse("out of memory");
+	return landings;
 }
 
 static struct ibv_mr *register_region(struct ibv_pd *pd, void *memory, size_t length, uint64_t iova, int access)
@@ -396,17 +447,19 @@ static struct ibv_mr *register_region(struct ibv_pd *pd, void *memory, size_t le
 	if (error == 0)
 		error = mr == NULL ? ENOMEM : check_region(device, length, access);
 	if (error == 0) {
-		charge(device, length);
+		charge(device, length, access);
 		fake_unlock();
-		error = pin(memory, length);
+		error = (access & IBV_ACCESS_ON_DEMAND) != 0 ? 0 : pin(memory, length);
 		fake_lock();
 		if (error != 0)
-			uncharge(device, length);
+			uncharge(device, length, access);
 	}
 	if (error == 0) {
 		mr->base = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = memory, .length = length };
 		mr->iova = iova;
 		mr->access = access;
+		if ((access & IBV_ACCESS_RELAXED_ORDERING) != 0)
+			mr->landing = new_landings(length);
 		enter_region(device, mr);
 	}
 	fake_unlock();
@@ -429,7 +482,7 @@ struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *pd, void *memory, size_t length, u
 
 struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *memory, size_t length, uint64_t iova, unsigned access)
 {
-	return register_region(pd, memory, length, iova, (int)(access & ~IBV_ACCESS_OPTIONAL_RANGE));
+	return register_region(pd, memory, length, iova, (int)access);
 }
 
 int ibv_dereg_mr(struct ibv_mr *base)
@@ -445,11 +498,12 @@ int ibv_dereg_mr(struct ibv_mr *base)
 	/* out of the table first, so that no further work finds it */
 	TAILQ_REMOVE(&device->mrs, mr, link);
 	fake_await_zero(&mr->users, "a memory region in use");
-	uncharge(device, base->length);
+	uncharge(device, base->length, mr->access);
 	fake.counts.mrs--;
 	fake.counts.registered -= base->length;
 	((struct fake_pd *)base->pd)->users--;
 	fake_unlock();
+	free(mr->landing);
 	free(mr);
 	return 0;
 }

@@ -12,12 +12,14 @@
 #include "util/fault.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* not a completion's status: try again when qp->not_before_ns has come */
 #define LATER ((enum ibv_wc_status) - 1)
 
 #define RNR_FOREVER 7
+#define PAGE 4096u
 #define RESEND_NS (10 * NSEC_PER_MSEC)
 
 struct span {
@@ -290,15 +292,63 @@ static void fail(struct fake_qp *qp, const struct job *job, enum ibv_wc_status s
 		fake_qp_fail(peer);
 }
 
+/*
+ * Relaxed ordering: what a receiver has seen a completion after is in memory, and nothing else is in any order. Of the pages that are
+ * written once more before that the older contents are taken aside here, to be put back.
+ */
+struct aside {
+	uint8_t *at;
+	uint8_t bytes[PAGE];
+};
+
+static struct aside *take_aside(const struct fake_qp *peer, const struct job *job, size_t *count)
+{
+	const struct span *span = &job->to[0];
+	const uint64_t offset = (uint64_t)(span->memory - (uint8_t *)span->mr->base.addr);
+	const uint64_t pages = (offset % PAGE + job->length + PAGE - 1) / PAGE;
+	struct aside *aside = NULL;
+
+	*count = 0;
+	for (uint64_t i = 0; i < pages; i++) {
+		struct fake_landing *landing = &span->mr->landing[offset / PAGE + i];
+
+		if (landing->qp_num == peer->base.qp_num && landing->number > peer->seen) {
+			aside = realloc(aside, (*count + 1) * sizeof(*aside));
+			if (aside == NULL)
+				fake_refuse("out of memory");
+			aside[*count].at = (uint8_t *)span->mr->base.addr + (offset / PAGE + i) * PAGE;
+			memcpy(aside[*count].bytes, aside[*count].at, PAGE);
+			++*count;
+		}
+		*landing = (struct fake_landing){ peer->base.qp_num, peer->landing };
+	}
+	fake.counts.unordered += *count;
+	return aside;
+}
+
+static enum ibv_wc_status copy_relaxed(const struct job *job, struct aside *aside, size_t count)
+{
+	const enum ibv_wc_status status = copy(job);
+
+	for (size_t i = 0; i < count; i++)
+		memcpy(aside[i].at, aside[i].bytes, PAGE);
+	free(aside);
+	return status;
+}
+
 /* Without the lock in between: either end may fail meanwhile, but neither can go. */
 static void carry_out(struct fake_qp *qp, struct fake_send *send, const struct job *job)
 {
 	struct fake_qp *peer = qp->peer;
+	struct aside *aside = NULL;
 	enum ibv_wc_status status;
+	size_t count = 0;
 
 	mark(qp, peer, job, 1);
+	if (is_write(send) && job->to_count > 0 && job->to[0].mr->landing != NULL)
+		aside = take_aside(peer, job, &count);
 	fake_unlock();
-	status = copy(job);
+	status = copy_relaxed(job, aside, count);
 	fake_lock();
 	mark(qp, peer, job, -1);
 	if (status != IBV_WC_SUCCESS && qp->base.state != IBV_QPS_ERR)

@@ -18,11 +18,17 @@
 #define FAKE_SGE_MAX 8
 #define FAKE_INLINE_MAX 512
 
+/* Which WRITE landed on a page last: over which queue pair, and after how many receive completions of it. */
+struct fake_landing {
+	uint32_t qp_num, number;
+};
+
 struct fake_mr {
 	struct ibv_mr base;
 	uint64_t iova;
 	int access;
-	unsigned users; /* NICs that copy */
+	struct fake_landing *landing; /* of each page, where it is registered with relaxed ordering */
+	unsigned users;               /* NICs that copy */
 	TAILQ_ENTRY(fake_mr) link;
 };
 
@@ -45,6 +51,7 @@ struct fake_cqe {
 	struct ibv_wc wc;
 	struct fake_qp *qp;
 	uint64_t covers; /* send queue: work requests up to this number are done with; 0: it is a receive */
+	uint32_t before; /* a receive: what landed with this number, or a smaller one, landed before it */
 };
 
 struct fake_cq {
@@ -81,6 +88,9 @@ struct fake_qp {
 	struct fake_receive *receive;
 	uint64_t receive_free, receive_next, receive_end;
 
+	uint32_t landing; /* the number of what lands now */
+	uint32_t seen;    /* of what the program knows to have landed */
+
 	uint8_t rnr_timer, rnr_retry, retry, ack_timeout;
 	unsigned rnr_tries;
 	uint64_t not_before_ns;          /* the work at the head waits */
@@ -95,7 +105,7 @@ struct fake_async {
 };
 
 struct fake_context {
-	struct ibv_context base;
+	struct verbs_context verbs; /* ends with the context that programs know */
 	struct fake_device *device;
 	TAILQ_HEAD(fake_asyncs, fake_async) events;
 	TAILQ_ENTRY(fake_context) link;
@@ -164,6 +174,7 @@ void fake_device_init(struct fake_device *device, unsigned index);
 void fake_device_destroy(struct fake_device *device);
 void fake_device_gone(struct fake_device *device);
 struct fake_device *fake_device_of(const struct ibv_context *context);
+struct fake_context *fake_context_of(const struct ibv_context *context);
 /* fake_context_new() -- of the device; not counted */
 struct fake_context *fake_context_new(struct fake_device *device);
 void fake_context_free(struct fake_context *context);

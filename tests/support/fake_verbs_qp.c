@@ -48,6 +48,7 @@ void fake_qp_received(struct fake_qp *qp, enum ibv_wc_status status, const struc
 	struct fake_cqe entry = { .wc = completion(qp, receive->wr.wr_id, status), .qp = qp };
 
 	qp->receive_next++;
+	entry.before = qp->landing++;
 	if (status == IBV_WC_SUCCESS) {
 		entry.wc.opcode = opcode_of(wr->opcode) == IBV_WC_SEND ? IBV_WC_RECV : IBV_WC_RECV_RDMA_WITH_IMM;
 		entry.wc.byte_len = length;
@@ -116,7 +117,7 @@ int fake_qp_new(struct fake_device *device, struct ibv_pd *pd, struct ibv_qp_ini
 	if (qp->send == NULL || qp->receive == NULL)
 		fake_refuse("out of memory");
 	qp->base = (struct ibv_qp){
-		.context = &device->manager->base,
+		.context = &device->manager->verbs.context,
 		.qp_context = attr->qp_context,
 		.pd = pd,
 		.send_cq = attr->send_cq,
@@ -128,6 +129,7 @@ int fake_qp_new(struct fake_device *device, struct ibv_pd *pd, struct ibv_qp_ini
 	qp->cap = attr->cap;
 	qp->signal_all = attr->sq_sig_all != 0;
 	qp->device = device;
+	qp->landing = 1;
 	TAILQ_INSERT_TAIL(&device->qps, qp, link);
 	count_qp(qp, 1);
 	*made = qp;

@@ -9,7 +9,9 @@
  *
  *   - A write is posted by reference: the fabric reads the pages later, at any time until a barrier posted after it has
  *     been reported at the sink. Nothing is copied in user space.
- *   - Writes on one channel land in the order in which they were posted. Between channels there is no order.
+ *   - Writes on one channel land in the order in which they were posted; over a fabric that is @relaxed only writes of different
+ *     pages may be under way at once: one that overlaps another is posted when a barrier after that has been reported. Between
+ *     channels there is no order.
  *   - A barrier is a marker on each channel. The sink reports it (events->barrier) when everything posted before it
  *     on that channel can be seen in the sink's memory. The source's own completions prove nothing.
  *   - fence() at the sink: when it has returned nothing of this sink's channels can land any more and no event will be
@@ -148,6 +150,7 @@ struct fabric_ops {
 	const char *name; /* "tcp" */
 	uint32_t default_channels;
 	uint32_t write_max; /* bytes of one write at most */
+	bool relaxed;       /* two writes of one page are in no order without a barrier between them */
 
 	/* may a source in process (@boot_id, @pid) use it? NULL: always. loop: only within one process */
 	bool (*reaches)(const uint8_t boot_id[16], uint32_t pid);

@@ -34,6 +34,12 @@
 /* How many granules with data a push asks for beyond the one it needs, so that the next push need not wait. */
 #define ANNOUNCE_AHEAD 16u
 
+/*
+ * What is queued is kept back so long for a granule that is about to be granted, or each of them would cut a list of the fabric's short.
+ * Where granules come slower than that, they and not the wire are what the push waits for.
+ */
+#define GRACE_NS NSEC_PER_MSEC
+
 /* With a bandwidth limit: what may go out at once after a pause, and the largest piece, in time. */
 #define PACE_BURST_NS (2 * NSEC_PER_MSEC)
 #define PACE_PIECE_NS (5 * NSEC_PER_MSEC)
@@ -292,18 +298,29 @@ int mover_epoch_alive(struct decant_mover *mover)
 }
 
 /* May granule @g be written? Then its keys into @write. Else waits a moment for that if it is worth it. */
-static bool take_grant(struct decant_mover *mover, uint64_t g, bool wait, struct fabric_write *write)
+static bool take_grant(struct decant_mover *mover, uint64_t g, uint64_t wait_ns, struct fabric_write *write)
 {
 	const struct granules *granules = &mover->granules[write->region];
 
 	DECANT_AUTO_UNLOCK(&mover->lock);
-	if (wait && granules->state[g] != GRANULE_NONE && !granules_writable(granules, g) && mover->lost.code == 0)
-		mover_wait_change(mover);
+	if (wait_ns > 0 && granules->state[g] != GRANULE_NONE && !granules_writable(granules, g) &&
+	    mover->lost.code == 0)
+		mover_wait_change(mover, wait_ns);
 	if (!granules_writable(granules, g))
 		return false;
 	write->rkey = granules->rkey[g];
 	write->lkey = granules->lkey[g];
 	return true;
+}
+
+/* What is left of the grace, which the first call begins */
+static uint64_t keep_back(uint64_t *until_ns)
+{
+	const uint64_t now_ns = clock_now_ns();
+
+	if (*until_ns == 0)
+		*until_ns = now_ns + GRACE_NS;
+	return now_ns < *until_ns ? *until_ns - now_ns : 0;
 }
 
 /* Waits until granule @g may be written; its keys into @write. */
@@ -312,10 +329,11 @@ static int await_grant(struct decant_mover *mover, uint64_t g, struct fabric_wri
 {
 	const uint32_t region = write->region;
 	const uint64_t size = mover->granules[region].size;
+	uint64_t wait_ns = 0, until_ns = 0;
 	bool flushed = false;
 	int rc;
 
-	while (!take_grant(mover, g, flushed, write)) {
+	while (!take_grant(mover, g, wait_ns, write)) {
 		rc = mover_check(mover, err);
 		if (rc == 0 && !mover_is_announced(mover, region, g * size))
 			rc = announce_ahead(mover, region, g * size, err);
@@ -323,10 +341,14 @@ static int await_grant(struct decant_mover *mover, uint64_t g, struct fabric_wri
 			rc = mover_map_renew(mover, region, g, err);
 		if (rc < 0)
 			return rc;
+		wait_ns = keep_back(&until_ns);
+		if (wait_ns > 0)
+			continue;
 		/* what is queued can travel while we wait */
 		if (!flushed && mover->route.ops->source_flush(mover->source) < 0)
 			return MOVER_EPOCH_LOST;
 		flushed = true;
+		wait_ns = MOVER_WAIT_NS;
 		if (mover_epoch_alive(mover) != 0)
 			return MOVER_EPOCH_LOST;
 	}
@@ -442,6 +464,18 @@ static int push_marked(struct decant_mover *mover, uint32_t region, uint64_t off
 	return rc;
 }
 
+/* The fabric may let a write overtake an older one of the same page: that has to be there first. */
+static int order_after(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
+		       struct decant_error *err)
+{
+	uint64_t first = offset / DECANT_PAGE_SIZE;
+
+	if (!mover->route.ops->relaxed ||
+	    bitmap_next_run(mover->granules[region].unacked, &first, first + length / DECANT_PAGE_SIZE) == 0)
+		return 0;
+	return decant_mover_barrier(mover, err);
+}
+
 int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
 		      struct decant_error *err)
 {
@@ -453,6 +487,9 @@ int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offse
 		return decant_error_set(err, -EINVAL,
 					"push: region %u, %llu bytes at %llu: not whole pages of a region", index,
 					(unsigned long long)length, (unsigned long long)offset);
+	rc = order_after(mover, index, offset, length, err);
+	if (rc < 0)
+		return rc;
 	mover->unsettled = true;
 	bitmap_set_range(mover->granules[index].unacked, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE);
 	rc = push_marked(mover, index, offset, length, err);
@@ -608,7 +645,7 @@ static int await_barrier(struct decant_mover *mover, struct decant_error *err)
 		pthread_mutex_lock(&mover->lock);
 		acked = mover->acked_epoch == mover->epoch && mover->acked_round >= mover->round;
 		if (!acked && mover->failed.code == 0)
-			mover_wait_change(mover);
+			mover_wait_change(mover, MOVER_WAIT_NS);
 		acked = mover->acked_epoch == mover->epoch && mover->acked_round >= mover->round;
 		pthread_mutex_unlock(&mover->lock);
 		if (acked)

@@ -161,9 +161,9 @@ static const struct peer_events mover_events = {
 
 /* ---- waiting ---- */
 
-void mover_wait_change(struct decant_mover *mover)
+void mover_wait_change(struct decant_mover *mover, uint64_t most_ns)
 {
-	const struct timespec until = clock_timespec(clock_deadline_ns(100 * NSEC_PER_MSEC));
+	const struct timespec until = clock_timespec(clock_deadline_ns(most_ns));
 
 	pthread_cond_clockwait(&mover->changed, &mover->lock, CLOCK_MONOTONIC, &until);
 }
@@ -204,7 +204,7 @@ static int prefer_last_words(struct decant_mover *mover, int rc, struct decant_e
 
 	DECANT_AUTO_UNLOCK(&mover->lock);
 	while (mover->failed.code == 0 && !mover->heard_all && clock_now_ns() < deadline_ns)
-		mover_wait_change(mover);
+		mover_wait_change(mover, MOVER_WAIT_NS);
 	if (mover->failed.code == 0)
 		return rc;
 	if (err != NULL)
@@ -571,7 +571,7 @@ static int take_tokens(const struct decant_mover *mover, const struct wire_opene
 static void begin_epoch(struct decant_mover *mover)
 {
 	mover->channels = mover->setup.opts.channels != 0 ? mover->setup.opts.channels
-							  : mover->route.ops->default_channels;
+							  : route_channels(&mover->route);
 	DECANT_AUTO_UNLOCK(&mover->lock);
 	mover->epoch++;
 	mover->opening = true;
@@ -681,7 +681,7 @@ static int fence(struct decant_mover *mover, struct decant_error *err)
 			pthread_mutex_unlock(&mover->lock);
 			return 0;
 		}
-		mover_wait_change(mover);
+		mover_wait_change(mover, MOVER_WAIT_NS);
 		pthread_mutex_unlock(&mover->lock);
 		rc = mover_check(mover, err);
 	}

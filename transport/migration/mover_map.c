@@ -150,7 +150,7 @@ static bool is_busy(struct decant_mover *mover)
 	DECANT_AUTO_UNLOCK(&mover->lock);
 	for (uint32_t i = 0; i < decant_memory_count(mover->memory); i++) {
 		if (granules_busy(&mover->granules[i])) {
-			mover_wait_change(mover);
+			mover_wait_change(mover, MOVER_WAIT_NS);
 			return true;
 		}
 	}

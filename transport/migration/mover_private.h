@@ -10,6 +10,7 @@
 #include "migration/mover.h"
 #include "migration/populate.h"
 #include "migration/route.h"
+#include "util/clock.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -19,6 +20,9 @@
 
 /* An epoch is lost: not an error yet, the feeder's thread fails over. Distinct from every errno and from success. */
 #define MOVER_EPOCH_LOST 1
+
+/* How long a wait for something that somebody else will tell may last before all is looked at again. */
+#define MOVER_WAIT_NS (100 * NSEC_PER_MSEC)
 
 struct mover_kept {
 	uint32_t length;
@@ -92,8 +96,8 @@ struct decant_mover {
 /* mover_epoch.c */
 int mover_epoch_open(struct decant_mover *mover, struct decant_error *err);
 int mover_failover(struct decant_mover *mover, struct decant_error *err);
-/* waits for a change under the lock, at most 100 ms: callers loop */
-void mover_wait_change(struct decant_mover *mover);
+/* waits for a change under the lock, at most @most_ns: callers loop */
+void mover_wait_change(struct decant_mover *mover, uint64_t most_ns);
 
 /* mover_map.c: mapping granules at this end. open: for the epoch whose source is there; close: after that was stopped */
 int mover_map_open(struct decant_mover *mover, struct decant_error *err);

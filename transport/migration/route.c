@@ -166,3 +166,24 @@ int route_leave_rails(struct route *route, bool begun, const struct decant_error
 	set_reason(route, begun ? "RDMA was lost: " : "RDMA could not begin: ", why->msg);
 	return take_tcp(route, err);
 }
+
+/* Of the two ends the slower one's; 0: not known */
+static uint32_t pair_speed_mbps(const struct fabric_pair *pair)
+{
+	const uint32_t local = pair->local.speed_mbps, remote = pair->remote.speed_mbps;
+
+	return local < remote ? local : remote;
+}
+
+uint32_t route_channels(const struct route *route)
+{
+	uint32_t rails = 0;
+
+	for (; rails < route->pairs; rails++) {
+		const uint32_t speed_mbps = pair_speed_mbps(&route->pair[rails]);
+
+		if (speed_mbps != 0 && 2 * speed_mbps < pair_speed_mbps(&route->pair[0]))
+			break;
+	}
+	return rails > route->ops->default_channels ? rails : route->ops->default_channels;
+}

@@ -35,6 +35,13 @@ struct route {
 	char reason[ROUTE_REASON_MAX];
 };
 
+/*
+ * route_channels() -- how many where nobody has said: the fabric's own number, or one for each pair of rails, if that is more
+ *
+ * Stripes go over the channels in turn, so a rail that is less than half as fast as the first would hold it up, and is left out.
+ */
+uint32_t route_channels(const struct route *route);
+
 /* route_features() -- what HELLO offers so that @fabric can be had; bits of HELLO */
 uint64_t route_features(const char *fabric);
 

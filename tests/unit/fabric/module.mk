@@ -54,6 +54,8 @@ test_rdma_strangers_srcs := \
 	tests/unit/fabric/rdma_rig.c \
 	tests/unit/fabric/test_rdma_strangers.c
 test_rdma_strangers_without := $(fake_verbs_packages)
+unit_tests += test_patience
+test_patience_srcs := tests/unit/fabric/test_patience.c
 unit_tests += test_choice
 test_choice_srcs := tests/unit/fabric/test_choice.c
 unit_tests += test_diagnose

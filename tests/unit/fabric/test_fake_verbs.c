@@ -86,6 +86,105 @@ static void test_write__needs_the_access_and_the_domain(void **state)
 	couple_free(couple);
 }
 
+/* the receiver's memory once more, with what access besides */
+static void register_anew(struct half *half, unsigned int access)
+{
+	assert_int_equal(ibv_dereg_mr(half->mr), 0);
+	half->mr = ibv_reg_mr_iova(half->pd, half->memory, BYTES, IOVA,
+				   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | access);
+	assert_non_null(half->mr);
+}
+
+/* @value into page @page of the receiver's; under way when it returns */
+static void write_value(struct couple *couple, uint32_t slot, uint32_t page, uint8_t value)
+{
+	struct half *active = &couple->active;
+
+	memset(active->memory + slot * PAGE, value, PAGE);
+	assert_int_equal(couple_post(active, IBV_WR_RDMA_WRITE, 0, couple_piece(active, slot * PAGE, PAGE),
+				     IOVA + page * PAGE, couple->passive.mr->rkey),
+			 0);
+}
+
+static void send_and_see(struct couple *couple)
+{
+	assert_int_equal(couple_post_receive(&couple->passive, 32 * PAGE, PAGE), 0);
+	assert_int_equal(couple_post(&couple->active, IBV_WR_SEND, IBV_SEND_SIGNALED,
+				     couple_piece(&couple->active, 33 * PAGE, 8), 0, 0),
+			 0);
+	couple_expect_status(&couple->active, IBV_WC_SUCCESS);
+	couple_expect_status(&couple->passive, IBV_WC_SUCCESS);
+}
+
+static void test_relaxed_ordering__the_older_of_two_writes_stays(void **state)
+{
+	struct couple *couple = couple_new(0);
+	const uint8_t *memory = couple->passive.memory;
+	struct fake_counts counts;
+
+	(void)state;
+	register_anew(&couple->passive, IBV_ACCESS_RELAXED_ORDERING);
+	write_value(couple, 1, 5, 'a');
+	write_value(couple, 2, 5, 'b');
+	write_value(couple, 3, 6, 'c');
+	send_and_see(couple);
+	assert_int_equal(memory[5 * PAGE], 'a');
+	assert_int_equal(memory[6 * PAGE], 'c');
+
+	/* what was seen to be there is behind what comes now */
+	write_value(couple, 2, 5, 'd');
+	send_and_see(couple);
+	assert_int_equal(memory[5 * PAGE], 'd');
+	fake_counts(&counts);
+	assert_int_equal(counts.unordered, 1);
+	assert_int_equal(counts.relaxed, 1);
+	couple_free(couple);
+}
+
+static void test_strict_ordering__the_newer_of_two_writes_stays(void **state)
+{
+	struct couple *couple = couple_new(0);
+
+	(void)state;
+	write_value(couple, 1, 5, 'a');
+	write_value(couple, 2, 5, 'b');
+	send_and_see(couple);
+	assert_int_equal(couple->passive.memory[5 * PAGE], 'b');
+	couple_free(couple);
+}
+
+static void test_on_demand__is_refused_by_a_device_that_has_it_not(void **state)
+{
+	struct couple *couple = couple_new(0);
+	struct ibv_device_attr_ex attr;
+
+	(void)state;
+	assert_int_equal(ibv_query_device_ex(couple->active.id->verbs, NULL, &attr), 0);
+	assert_int_equal(attr.odp_caps.general_caps, 0);
+	assert_null(ibv_reg_mr(couple->passive.pd, couple->passive.memory, PAGE, IBV_ACCESS_ON_DEMAND));
+	couple_free(couple);
+}
+
+static void test_on_demand__pins_nothing(void **state)
+{
+	struct fake_config config = fake_config_default();
+	struct couple *couple;
+	struct ibv_device_attr_ex attr;
+
+	(void)state;
+	config.on_demand = true;
+	fake_reset(&config);
+	couple = couple_new(0);
+	assert_int_equal(ibv_query_device_ex(couple->active.id->verbs, NULL, &attr), 0);
+	assert_int_not_equal(attr.odp_caps.general_caps & IBV_ODP_SUPPORT, 0);
+	assert_int_equal(attr.orig_attr.max_qp_wr, config.limits.max_qp_wr);
+	register_anew(&couple->passive, IBV_ACCESS_ON_DEMAND);
+	write_value(couple, 1, 5, 'a');
+	send_and_see(couple);
+	assert_int_equal(couple->passive.memory[5 * PAGE], 'a');
+	couple_free(couple);
+}
+
 static void test_write__from_memory_that_is_not_registered_fails_at_home(void **state)
 {
 	struct couple *couple = couple_new(0);
@@ -356,6 +455,10 @@ int main(void)
 		cmocka_unit_test_setup(test_write__needs_the_access_and_the_domain, couple_set_up),
 		cmocka_unit_test_setup(test_write__from_memory_that_is_not_registered_fails_at_home,
 				       couple_set_up),
+		cmocka_unit_test_setup(test_relaxed_ordering__the_older_of_two_writes_stays, couple_set_up),
+		cmocka_unit_test_setup(test_strict_ordering__the_newer_of_two_writes_stays, couple_set_up),
+		cmocka_unit_test_setup(test_on_demand__is_refused_by_a_device_that_has_it_not, couple_set_up),
+		cmocka_unit_test_setup(test_on_demand__pins_nothing, couple_set_up),
 		cmocka_unit_test_setup(test_key__is_dead_after_deregistration, couple_set_up),
 		cmocka_unit_test_setup(test_send__fills_the_receives_in_order, couple_set_up),
 		cmocka_unit_test_setup(test_send__inline_lets_its_buffer_go_at_once, couple_set_up),

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fabric/rdma/channel.h"
 #include "unit/fabric/rdma_rig.h"
 #include "util/clock.h"
 
@@ -16,11 +17,13 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #define GIB (UINT64_C(1) << 30)
+#define LARGE (16 * PAIR_GRANULE)
 
 static const struct fabric_ops *const rdma = &fabric_rdma_ops;
 
@@ -84,6 +87,62 @@ static void test_costs__of_a_gib_over_several_channels(void **state)
 	(void)state;
 
 	expect_costs(3);
+}
+
+/* pages here and there: as many as a list holds go with each call */
+static void test_costs__of_scattered_pages(void **state)
+{
+	const uint64_t pages = 4096;
+	struct joined *pair = pair_new(rdma, 1);
+	struct fake_counts before, after;
+
+	(void)state;
+	fake_counts(&before);
+	for (uint64_t i = 0; i < pages; i++) {
+		if (i % 512 == 0)
+			pair_barrier(pair, 1 + i);
+		pair_write(pair, 0, 0, i % 512 * 2 * PAIR_PAGE, PAIR_PAGE);
+	}
+	pair_barrier(pair, pages);
+	fake_counts(&after);
+	assert_int_equal(after.writes - before.writes, pages);
+	assert_true(after.posts - before.posts <= pages / CHANNEL_LIST_MAX + 32);
+	assert_true(after.signalled - before.signalled <= pages / CHANNEL_LIST_MAX + 32);
+	pair_free(pair);
+}
+
+/* fills the queue of a device that stands still, and waits for room */
+static void wait_in_vain(struct joined *pair, uint64_t ns)
+{
+	const struct fabric_write write = {
+		.length = PAIR_PAGE,
+		.data = pair->from[0],
+		.lkey = pair->share[0].lkey,
+		.rkey = pair->rkey[0][0],
+	};
+
+	while (rdma->source_write(pair->source, &write) == 0)
+		;
+	assert_int_equal(rdma->source_wait(pair->source, ns), -ETIMEDOUT);
+}
+
+static void test_costs__of_waiting_for_a_device_that_takes_long(void **state)
+{
+	struct joined *pair = pair_new(rdma, 1);
+	struct fake_counts before, after;
+
+	(void)state;
+	fake_hold(true);
+	for (int i = 0; i < 3; i++)
+		wait_in_vain(pair, 2 * NSEC_PER_MSEC);
+	fake_counts(&before);
+	wait_in_vain(pair, 100 * NSEC_PER_MSEC);
+	fake_counts(&after);
+
+	/* it has found out, and sleeps */
+	assert_true(after.call[FAKE_POLL_CQ] - before.call[FAKE_POLL_CQ] < 10);
+	fake_hold(false);
+	pair_free(pair);
 }
 
 static uint64_t process_cpu_ns(void)
@@ -199,6 +258,126 @@ static void test_device__that_registers_no_more_says_so(void **state)
 			 -ENOMEM);
 	assert_string_not_equal(err.msg, "");
 	pair_free(pair);
+}
+
+/* ---- what a device can do besides ---- */
+
+static void test_registration__is_relaxed_for_guest_memory_and_strict_for_messages(void **state)
+{
+	struct joined *pair = pair_new(rdma, 2);
+	struct fake_counts counts;
+
+	(void)state;
+	fake_counts(&counts);
+	/* both regions at the source, five granules at the sink, once per rail; a ring per end of a channel */
+	assert_int_equal(counts.relaxed, 2 * 2 + 2 * 5);
+	assert_int_equal(counts.mrs, counts.relaxed + 4);
+	assert_int_equal(counts.on_demand, 0);
+	for (uint64_t round = 1; round <= 3; round++)
+		rdma_rig_move(pair, round);
+	fake_counts(&counts);
+	assert_int_equal(counts.unordered, 0);
+	pair_free(pair);
+}
+
+/* Another sink, of one large page: that is its granule. */
+static uint8_t *expose_large(struct joined *pair)
+{
+	uint8_t *memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	rdma->sink_close(pair->sink);
+	pair->sink_opts.regions = 1;
+	pair->sink_opts.region_length[0] = pair->sink_opts.granule_size[0] = LARGE;
+	assert_int_equal(rdma->sink_open(&pair->sink_opts, &pair->sink, NULL), 0);
+	rdma->sink_address(pair->sink, &pair->source_opts.address);
+	assert_int_equal(rdma->sink_expose(pair->sink, 0, 0, LARGE, memory, &pair->rkey[0][0], NULL), 0);
+	for (uint64_t i = 1; i < LARGE / PAIR_GRANULE; i++)
+		pair->rkey[0][i] = pair->rkey[0][0];
+	return memory;
+}
+
+/* any stripe of it goes by its one key */
+static void move_large(struct joined *pair, const uint8_t *memory)
+{
+	pair_connect(pair);
+	pair_fill(pair, 3);
+	pair_write(pair, pair->channels - 1, 0, PAIR_GRANULE, PAIR_GRANULE);
+	pair_write(pair, 0, 0, 2 * PAIR_GRANULE, PAIR_GRANULE);
+	pair_barrier(pair, 1);
+	assert_memory_equal(memory + PAIR_GRANULE, pair->from[0] + PAIR_GRANULE, 2 * PAIR_GRANULE);
+}
+
+/* Room for the rings and not for the guest. */
+static void refuse_pinning(bool on_demand)
+{
+	struct fake_config config = fake_config_default();
+
+	config.devices = 1;
+	config.on_demand = on_demand;
+	config.limits.max_pinned = 3 * CHANNEL_CREDITS * FABRIC_MESSAGE_MAX;
+	fake_reset(&config);
+}
+
+static void test_registration__pins_nothing_where_that_is_refused_and_the_device_can_do_without(void **state)
+{
+	struct fake_counts counts;
+	struct joined *pair;
+	uint8_t *memory;
+
+	(void)state;
+	refuse_pinning(true);
+	pair = pair_open(rdma, 1);
+	memory = expose_large(pair);
+	fake_counts(&counts);
+	assert_true(counts.on_demand > 0);
+	/* what is needed soon is looked up at once */
+	assert_true(counts.prefetched >= LARGE);
+	move_large(pair, memory);
+	pair_free(pair);
+	munmap(memory, LARGE);
+}
+
+static void test_registration__says_what_was_refused_where_the_device_cannot(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct fabric_sink *sink = NULL;
+	struct joined *pair = pair_new(rdma, 1);
+	struct fabric_sink_opts opts = pair->sink_opts;
+	uint64_t rkey;
+	int rc = 0;
+
+	(void)state;
+	pair_free(pair);
+	refuse_pinning(false);
+	assert_int_equal(rdma->sink_open(&opts, &sink, &err), 0);
+	for (uint64_t g = 0; rc == 0 && g < 2; g++) {
+		void *memory = mmap(NULL, PAIR_GRANULE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+		assert_ptr_not_equal(memory, MAP_FAILED);
+		rc = rdma->sink_expose(sink, 0, g * PAIR_GRANULE, PAIR_GRANULE, memory, &rkey, &err);
+		munmap(memory, PAIR_GRANULE);
+	}
+	assert_int_equal(rc, -ENOMEM);
+	assert_non_null(strstr(err.msg, "registering"));
+	rdma->sink_close(sink);
+}
+
+static void test_registration__of_a_large_page_is_one(void **state)
+{
+	struct joined *pair = pair_open(rdma, 2);
+	struct fake_counts before, after;
+	uint8_t *memory;
+
+	(void)state;
+	fake_counts(&before);
+	memory = expose_large(pair);
+	fake_counts(&after);
+	/* for each rail, whatever its size */
+	assert_int_equal(after.call[FAKE_REG_MR] - before.call[FAKE_REG_MR], 2);
+	move_large(pair, memory);
+	pair_free(pair);
+	munmap(memory, LARGE);
 }
 
 /* ---- rails ---- */
@@ -432,12 +611,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		rdma_rig_test(test_costs__of_a_gib_over_one_channel),
 		rdma_rig_test(test_costs__of_a_gib_over_several_channels),
+		rdma_rig_test(test_costs__of_scattered_pages),
+		rdma_rig_test(test_costs__of_waiting_for_a_device_that_takes_long),
 		rdma_rig_test(test_costs__of_a_connection_with_nothing_to_do),
 		rdma_rig_test(test_device__with_short_messages_gets_its_writes_in_pieces),
 		rdma_rig_test(test_device__with_short_queues_is_used_as_it_is),
 		rdma_rig_test(test_device__with_too_short_queues_is_refused),
 		rdma_rig_test(test_message__waits_for_room_in_the_queue_and_not_for_credits_alone),
 		rdma_rig_test(test_device__that_registers_no_more_says_so),
+		rdma_rig_test(test_registration__is_relaxed_for_guest_memory_and_strict_for_messages),
+		rdma_rig_test(test_registration__pins_nothing_where_that_is_refused_and_the_device_can_do_without),
+		rdma_rig_test(test_registration__says_what_was_refused_where_the_device_cannot),
+		rdma_rig_test(test_registration__of_a_large_page_is_one),
 		rdma_rig_test(test_rails__carry_every_other_channel),
 		rdma_rig_test(test_rails__are_no_more_than_channels),
 		rdma_rig_test(test_rail__alone_carries_all),

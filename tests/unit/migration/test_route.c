@@ -222,6 +222,45 @@ static void test_rails__none_and_why(void **state)
 }
 
 /* A source that would not use it leaves the destination's devices alone. */
+/* ---- how many channels ---- */
+
+static uint32_t channels_of(uint32_t pairs, uint32_t first_mbps, uint32_t second_mbps)
+{
+	const struct fabric_ops ops = { .default_channels = 1 };
+	const struct route made = {
+		.ops = &ops,
+		.pairs = pairs,
+		.pair[0] = { .local.speed_mbps = first_mbps, .remote.speed_mbps = 400000 },
+		.pair[1] = { .local.speed_mbps = 400000, .remote.speed_mbps = second_mbps },
+	};
+
+	return route_channels(&made);
+}
+
+static void test_channels__one_for_each_rail(void **state)
+{
+	(void)state;
+	assert_int_equal(channels_of(0, 0, 0), 1);
+	assert_int_equal(channels_of(1, 100000, 100000), 1);
+	assert_int_equal(channels_of(2, 100000, 100000), 2);
+	assert_int_equal(channels_of(2, 100000, 50000), 2);
+	assert_int_equal(channels_of(2, 0, 0), 2);
+}
+
+static void test_channels__none_for_a_rail_that_holds_the_other_up(void **state)
+{
+	(void)state;
+	assert_int_equal(channels_of(2, 100000, 40000), 1);
+}
+
+static void test_channels__no_fewer_than_the_fabric_wants(void **state)
+{
+	const struct route over_tcp = { .ops = &fabric_tcp_ops };
+
+	(void)state;
+	assert_int_equal(route_channels(&over_tcp), fabric_tcp_ops.default_channels);
+}
+
 static void test_features__of_a_source(void **state)
 {
 	(void)state;
@@ -247,6 +286,9 @@ int main(void)
 		cmocka_unit_test_setup(test_leave_rails__without_any, set_up),
 		cmocka_unit_test_setup(test_rails__through_welcome, set_up),
 		cmocka_unit_test_setup(test_rails__none_and_why, set_up),
+		cmocka_unit_test_setup(test_channels__one_for_each_rail, set_up),
+		cmocka_unit_test_setup(test_channels__none_for_a_rail_that_holds_the_other_up, set_up),
+		cmocka_unit_test_setup(test_channels__no_fewer_than_the_fabric_wants, set_up),
 		cmocka_unit_test_setup(test_features__of_a_source, set_up),
 	};
 

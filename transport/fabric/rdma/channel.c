@@ -191,6 +191,11 @@ static bool is_full(const struct channel *channel)
 	       channel->bytes + channel->gathered_bytes >= CHANNEL_BYTES_MAX;
 }
 
+static bool is_list_full(const struct channel *channel)
+{
+	return channel->gathered == channel->list_max || channel->gathered_bytes >= CHANNEL_LIST_BYTES;
+}
+
 static int gather(struct channel *channel, const struct ibv_send_wr *wr, const struct ibv_sge *sge)
 {
 	const uint32_t i = channel->gathered++;
@@ -200,7 +205,7 @@ static int gather(struct channel *channel, const struct ibv_send_wr *wr, const s
 	channel->wr[i].sg_list = &channel->sge[i];
 	channel->wr[i].num_sge = sge->length == 0 ? 0 : 1;
 	channel->gathered_bytes += wr->opcode == IBV_WR_RDMA_WRITE ? sge->length : 0;
-	return channel->gathered == channel->list_max ? channel_flush(channel) : 0;
+	return is_list_full(channel) ? channel_flush(channel) : 0;
 }
 
 /* A write longer than the device's messages goes in pieces; if there is no room for all, the same write comes again. */

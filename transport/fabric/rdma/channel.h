@@ -21,10 +21,11 @@
 #include "fabric/fabric.h"
 #include "fabric/rdma/verbs.h"
 
-#define CHANNEL_LIST_MAX 16u          /* work requests handed to the device at once */
-#define CHANNEL_DEPTH 256u            /* work requests in the send queue; less where the device has less */
-#define CHANNEL_BYTES_MAX (32u << 20) /* two full lists of the largest writes */
-#define CHANNEL_CREDITS 16u           /* SENDs under way, and receives posted */
+#define CHANNEL_LIST_MAX 32u           /* work requests handed to the device at once */
+#define CHANNEL_LIST_BYTES (20u << 20) /* of them, about: a list is full when it has reached either */
+#define CHANNEL_DEPTH 256u             /* work requests in the send queue; less where the device has less */
+#define CHANNEL_BYTES_MAX (40u << 20)  /* two full lists: while the device is at one the other is gathered */
+#define CHANNEL_CREDITS 16u            /* SENDs under way, and receives posted */
 #define CHANNEL_LISTS_MAX (CHANNEL_DEPTH + 32u)
 
 enum channel_kind {

@@ -8,6 +8,7 @@ libdecant_srcs += \
 	transport/fabric/rdma/keys.c \
 	transport/fabric/rdma/limits.c \
 	transport/fabric/rdma/pair.c \
+	transport/fabric/rdma/patience.c \
 	transport/fabric/rdma/rail.c \
 	transport/fabric/rdma/rdma.c \
 	transport/fabric/rdma/rdma_sink.c \

@@ -10,7 +10,7 @@
  * barriers and messages (rdma_sink.c). Memory is registered by granule, at both ends by whoever calls, in parallel; its
  * address as the peer sees it is the offset in its region, so that no address of a process crosses the wire.
  *
- * One channel by default: a NIC does what one queue pair gives it at line rate, and in software each costs a core.
+ * One channel a rail by default: a NIC does what one queue pair gives it at line rate, and in software each costs a core.
  */
 #include "fabric/rdma/rdma.h"
 
@@ -26,6 +26,7 @@ const struct fabric_ops fabric_rdma_ops = {
 	.name = "rdma",
 	.default_channels = 1,
 	.write_max = RDMA_WRITE_MAX,
+	.relaxed = true,
 	.rails = rail_list,
 	.pair = rail_pair,
 	.sink_open = rdma_sink_open,

@@ -5,7 +5,8 @@
 
 #include "fabric/fabric.h"
 
-#define RDMA_WRITE_MAX (1u << 20)
+/* The engine's stripe: no run is longer. A device that takes less gets it in pieces. */
+#define RDMA_WRITE_MAX (2u << 20)
 
 /* Where a sink listens: a port per rail, in the order of the pairs. */
 struct rdma_ports {

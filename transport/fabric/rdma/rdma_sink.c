@@ -71,6 +71,7 @@ struct fabric_sink {
 	struct ibv_pd *pd[FABRIC_PAIRS_MAX];
 	struct rdma_ports ports;
 	int stop_fd;
+	_Atomic bool on_demand_told; /* any thread */
 	struct sink_region region[FABRIC_REGIONS_MAX];
 
 	/* the thread's, then who fences */
@@ -531,6 +532,8 @@ int rdma_sink_expose(struct fabric_sink *sink, uint32_t region, uint64_t offset,
 		keys = there;
 	}
 	*rkey = keys_pack_rkey(keys);
+	if (keys->on_demand && !atomic_exchange(&sink->on_demand_told, true))
+		log_info(&sink->log, "rdma sink: " KEYS_ON_DEMAND_TEXT);
 	return 0;
 }
 

@@ -2,9 +2,9 @@
 /*
  * rdma_source.c -- the source's end of the RDMA fabric: it has no thread, whoever pushes also polls
  *
- * Completions are taken when a queue is full, and while waiting. A wait first looks at the queues, then arms them, looks once
- * more (a completion may have come in between), and only then sleeps on the completion channels, the connection manager's
- * channel and a descriptor that source_stop() sets.
+ * Completions are taken when a queue is full, and while waiting. A wait first looks at the queues, for as long as is worth it
+ * (patience.h), then arms them, looks once more (a completion may have come in between), and only then sleeps on the completion
+ * channels, the connection manager's channel and a descriptor that source_stop() sets.
  *
  * The channels are under @lock, for source_stop() may come from another thread while this one posts: when it has returned the
  * queue pairs are gone, so no device reads guest memory any more. The lock is not held asleep. Registrations have a lock of their
@@ -16,6 +16,7 @@
 #include "fabric/rdma/cm.h"
 #include "fabric/rdma/hello.h"
 #include "fabric/rdma/keys.h"
+#include "fabric/rdma/patience.h"
 #include "fabric/rdma/rail.h"
 #include "fabric/rdma/rdma.h"
 #include "fabric/token.h"
@@ -59,7 +60,10 @@ struct fabric_source {
 	struct source_rail rail[FABRIC_PAIRS_MAX];
 	struct ibv_pd *pd[FABRIC_PAIRS_MAX];
 
+	struct patience patience; /* the feeder's */
+
 	_Atomic bool stopping; /* release; acquire */
+	_Atomic bool on_demand_told;
 
 	pthread_mutex_t lock;      /* below: */
 	struct channel *channel;   /* @channels of them */
@@ -233,8 +237,10 @@ static struct fabric_source *source_new(const struct fabric_source_opts *opts)
 	source->log = opts->log;
 	source->stall_ns = STALL_HARDWARE_NS;
 	for (uint32_t i = 0; i < source->rails; i++)
-		if (opts->pairs[i].local.software || opts->pairs[i].remote.software)
+		if (opts->pairs[i].local.software || opts->pairs[i].remote.software) {
 			source->stall_ns = STALL_SOFTWARE_NS;
+			source->patience.never = true;
+		}
 	source->stop_fd = -1;
 	pthread_mutex_init(&source->lock, NULL);
 	pthread_mutex_init(&source->keys_lock, NULL);
@@ -298,6 +304,8 @@ int rdma_source_map(struct fabric_source *source, void *memory, uint64_t length,
 	if (rc < 0)
 		return rc;
 	*lkey = keys_pack_lkey(&keys);
+	if (keys.on_demand && !atomic_exchange(&source->on_demand_told, true))
+		log_info(&source->log, "rdma source: " KEYS_ON_DEMAND_TEXT);
 	rc = keep_keys(source, &keys);
 	if (rc < 0) {
 		keys_deregister(&keys);
@@ -489,6 +497,22 @@ int rdma_source_message(struct fabric_source *source, const void *data, size_t l
 	return outcome(source, channel_send(channel, CHANNEL_MESSAGE, data, (uint32_t)length));
 }
 
+/* Again and again, without a system call, until something has happened. 1, 0 or why the epoch is lost. */
+static int look_until(struct fabric_source *source, uint64_t until_ns)
+{
+	int rc;
+
+	do {
+		DECANT_AUTO_UNLOCK(&source->lock);
+		rc = check(source);
+		if (rc == 0)
+			rc = drain_all(source);
+		if (rc > 0)
+			source->blocked = false;
+	} while (rc == 0 && clock_now_ns() < until_ns);
+	return rc;
+}
+
 /*
  * One look, with the queues armed for what comes after it. 1: something has happened, or nothing was waited for. What fills a
  * queue has been handed over; lists that other channels are still gathering stay, or each wait would cut them short.
@@ -531,9 +555,8 @@ static int sleep_until(struct fabric_source *source, uint64_t deadline_ns)
 	return n < 0 && errno != EINTR ? -errno : 0;
 }
 
-int rdma_source_wait(struct fabric_source *source, uint64_t timeout_ns)
+static int await_completion(struct fabric_source *source, uint64_t deadline_ns)
 {
-	const uint64_t deadline_ns = clock_deadline_ns(timeout_ns);
 	int rc;
 
 	while ((rc = look_and_arm(source)) == 0) {
@@ -543,6 +566,29 @@ int rdma_source_wait(struct fabric_source *source, uint64_t timeout_ns)
 		if (rc < 0)
 			return rc;
 	}
+	return rc < 0 ? rc : 0;
+}
+
+static bool is_blocked(struct fabric_source *source)
+{
+	DECANT_AUTO_UNLOCK(&source->lock);
+	return source->blocked;
+}
+
+int rdma_source_wait(struct fabric_source *source, uint64_t timeout_ns)
+{
+	const uint64_t begun_ns = clock_now_ns(), deadline_ns = clock_deadline_ns(timeout_ns);
+	const uint64_t look_ns = patience_look_ns(&source->patience);
+	int rc = 0;
+
+	/* who does not wait for room only asks how the channels are */
+	if (!is_blocked(source) || timeout_ns == 0)
+		return await_completion(source, deadline_ns);
+	if (look_ns > 0)
+		rc = look_until(source, begun_ns + (look_ns < timeout_ns ? look_ns : timeout_ns));
+	if (rc == 0)
+		rc = await_completion(source, deadline_ns);
+	patience_waited(&source->patience, clock_now_ns() - begun_ns);
 	return rc < 0 ? rc : 0;
 }
 

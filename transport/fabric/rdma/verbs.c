@@ -133,6 +133,18 @@ int verbs_query_device(struct ibv_context *context, struct ibv_device_attr *attr
 	return from_return(ibv_query_device(context, attr));
 }
 
+int verbs_on_demand(struct ibv_context *context)
+{
+	const uint32_t needed = IBV_ODP_SUPPORT_WRITE;
+	struct ibv_device_attr_ex attr;
+	const int rc = from_return(ibv_query_device_ex(context, NULL, &attr));
+
+	if (rc < 0)
+		return rc;
+	return (attr.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
+	       (attr.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed;
+}
+
 int verbs_query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr)
 {
 	return from_return(ibv_query_port(context, port, attr));
@@ -150,6 +162,17 @@ int verbs_register(struct ibv_pd *pd, void *memory, size_t length, uint64_t iova
 	errno = 0;
 	*mr = ibv_reg_mr_iova(pd, memory, length, iova, access);
 	return *mr == NULL ? from_errno() : 0;
+}
+
+void verbs_prefetch(struct ibv_mr *mr, uint64_t iova, bool write)
+{
+	struct ibv_sge all = { .addr = iova, .length = (uint32_t)mr->length, .lkey = mr->lkey };
+	const enum ibv_advise_mr_advice advice = write ? IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE
+						       : IBV_ADVISE_MR_ADVICE_PREFETCH;
+
+	/* who has no such thing faults its pages in when the first packet comes */
+	if (mr->length <= UINT32_MAX)
+		(void)ibv_advise_mr(mr->pd, advice, IBV_ADVISE_MR_FLAG_FLUSH, &all, 1);
 }
 
 int verbs_deregister(struct ibv_mr *mr)

@@ -10,6 +10,7 @@
 
 #include <infiniband/verbs.h>
 #include <rdma/rdma_cma.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,9 +32,13 @@ int verbs_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init
 /* ---- devices and their objects ---- */
 int verbs_devices(const char *name); /* how many libibverbs can drive; with @name only that one: 0 or 1 */
 int verbs_query_device(struct ibv_context *context, struct ibv_device_attr *attr);
+/* verbs_on_demand() -- 1: it registers memory without pinning it, for what a reliable connection writes; 0: it does not */
+int verbs_on_demand(struct ibv_context *context);
 int verbs_query_port(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attr);
 int verbs_pd(struct ibv_context *context, struct ibv_pd **pd);
 int verbs_register(struct ibv_pd *pd, void *memory, size_t length, uint64_t iova, int access, struct ibv_mr **mr);
+/* verbs_prefetch() -- have the device look up the pages of what was registered on demand, before it needs them; a hint */
+void verbs_prefetch(struct ibv_mr *mr, uint64_t iova, bool write);
 int verbs_deregister(struct ibv_mr *mr);
 int verbs_completion_channel(struct ibv_context *context, struct ibv_comp_channel **channel); /* does not block */
 int verbs_cq(struct ibv_context *context, int entries, struct ibv_comp_channel *channel, struct ibv_cq **cq);
