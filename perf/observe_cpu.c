@@ -75,7 +75,7 @@ static void read_name(int folder, const char *tid, char name[NAME_MAX_BYTES])
 	snprintf(path, sizeof(path), "%.16s/comm", tid);
 	fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
 	if (read_text(fd, name, NAME_MAX_BYTES) == 0)
-		strcpy(name, "?");
+		snprintf(name, NAME_MAX_BYTES, "?");
 	name[strcspn(name, "\n")] = '\0';
 	for (char *c = name; *c != '\0'; c++)
 		if (*c == '"' || *c == '\\' || !isprint((unsigned char)*c))
