@@ -4,6 +4,7 @@
 
 Here the guest is this program: it writes a stress guest's counters into two memfds of its own.
 """
+import itertools
 import json
 import mmap
 import os
@@ -20,6 +21,7 @@ STATUS = 0x102000
 MAGIC, PHASE_RUN = 0x54534344, 2
 HEARTBEAT, WORK = STATUS + 48, STATUS + 56  # of vCPU 0
 LONG = 60
+NUMBER = itertools.count()
 SLACK_NS = 2_000_000_000  # that a busy machine may take to wake it
 
 
@@ -88,7 +90,8 @@ def judge(seen, stopped, started):
 
 
 def pair():
-    memories = Memory("ram-a"), Memory("ram-b")
+    number = next(NUMBER)  # a test that fails leaves its own behind
+    memories = Memory(f"ram-a{number}"), Memory(f"ram-b{number}")
     memories[0].start()
     return memories
 
