@@ -93,6 +93,48 @@ void decant_kvm_dirty_stop(struct decant_kvm *kvm);
 int decant_kvm_ring_full(struct decant_kvm *kvm, struct decant_error *err);
 
 /*
+ * decant_kvm_vcpu_dirtied() -- decant_vmm_ops.vcpu_dirtied: the entries of the vCPU's dirty ring, since the start of tracking
+ *
+ * As of the last collection; a fetch is one. -EOPNOTSUPP with the dirty log, which does not know who has written. -ENOENT: no such vCPU.
+ */
+int decant_kvm_vcpu_dirtied(struct decant_kvm *kvm, uint32_t vcpu, uint64_t *pages, struct decant_error *err);
+
+/*
+ * Slices of time, for decant_vmm_ops.throttle: a thread ("decant-slices", there while any vCPU is slowed) that tells the VMM, at the
+ * end of each vCPU's slice, to keep it out of KVM_RUN for a while. A slice and the hold after it take 10 ms together, more where the
+ * slice would be shorter than half a millisecond: 50 ms at the most. All slices begin together, so that a vCPU that waits for a
+ * lock of another seldom does so while that one is held.
+ */
+struct decant_kvm_slices;
+
+struct decant_kvm_slices_opts {
+	size_t size;
+	uint32_t vcpus;
+	/*
+	 * Make @vcpu leave KVM_RUN and not enter it again for @ns; 0: it may enter now. Returns at once, never fails; a vCPU that is held, or
+	 * paused, is not disturbed by it. From the thread of the slices, or the one in decant_kvm_slices_set(), one at a time; must
+	 * not call back into the slices. A pause must end a hold: a VMM that stops its vCPUs does not wait for its end.
+	 */
+	void (*hold)(void *opaque, uint32_t vcpu, uint64_t ns);
+	void *opaque;
+};
+
+/* decant_kvm_slices_new() -- nothing is slowed yet, and no thread made. 0, -EINVAL, -ENOMEM */
+int decant_kvm_slices_new(const struct decant_kvm_slices_opts *opts, struct decant_kvm_slices **slices,
+			  struct decant_error *err);
+
+/*
+ * decant_kvm_slices_set() -- from now on keep @vcpu out of KVM_RUN for @share_permille thousandths of its time, 990 at most
+ *
+ * 0: let it run; when the call has returned it is held no more. One at a time. 0, -EINVAL, or why there can be no thread.
+ */
+int decant_kvm_slices_set(struct decant_kvm_slices *slices, uint32_t vcpu, uint32_t share_permille,
+			  struct decant_error *err);
+
+/* decant_kvm_slices_free() -- lets all vCPUs run; NULL is fine. Before the vCPUs are gone. */
+void decant_kvm_slices_free(struct decant_kvm_slices *slices);
+
+/*
  * decant_kvm_mark() -- a device (or the VMM itself) has written [@guest_address, + @length)
  *
  * Call after the write has finished. Any thread, lock-free, cheap when no tracking is on. Addresses outside memory are ignored.

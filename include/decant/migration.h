@@ -56,6 +56,15 @@ struct decant_handover {
  *
  * Source, optional:
  * @gap_reset:   the guest shall measure its pause from now on.
+ *
+ * Source, both or none; DECANT_NOT_CONVERGING_THROTTLE needs them:
+ * @vcpu_dirtied: how many pages vCPU @vcpu (0, 1, ...) has dirtied since dirty_start, into *@pages: what it has written again after a
+ *               re-arm counts again. -ENOENT: there is no such vCPU, nor one after it. -EOPNOTSUPP: it is there, but nobody knows
+ *               which vCPU has written (KVM's dirty log): then all are slowed alike.
+ * @throttle:    from now on keep vCPU @vcpu from running for @share_permille thousandths of each short while (10 ms, or what it
+ *               takes): 0 to DECANT_THROTTLE_MAX_PERMILLE, 0 undoes it. Returns at once. The guest loses time, no state. It holds
+ *               while the VM is paused, but must not delay pause, and may be called then, too. Each vCPU that was slowed is given 0
+ *               before decant_migration_run() returns, however it ends, and before resume. An error ends the migration, but for one in undoing.
  */
 struct decant_vmm_ops {
 	size_t size;
@@ -78,11 +87,22 @@ struct decant_vmm_ops {
 	int (*verdict)(void *vmm, struct decant_verdict *verdict, struct decant_error *err);
 
 	void (*gap_reset)(void *vmm);
+
+	int (*vcpu_dirtied)(void *vmm, uint32_t vcpu, uint64_t *pages, struct decant_error *err);
+	int (*throttle)(void *vmm, uint32_t vcpu, uint32_t share_permille, struct decant_error *err);
 };
+
+/* A vCPU is never kept from running for more than this. */
+#define DECANT_THROTTLE_MAX_PERMILLE 990u
 
 /* What to do when the guest dirties its memory faster than the fabric carries it. */
 enum decant_not_converging {
 	DECANT_NOT_CONVERGING_ABORT, /* end the migration, the guest untouched */
+	/*
+	 * Slow the vCPUs that dirty, those that dirty most first, stepwise and no more than it takes. Ends the migration, too, if that
+	 * does not help: where devices write, or the limit of the pause is less than what a pause takes without any data.
+	 */
+	DECANT_NOT_CONVERGING_THROTTLE,
 };
 
 /* When pages of zeros are looked for in the first pass, where they need not be sent. */

@@ -11,7 +11,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-#define DECANT_PASSES_MAX 64 /* passes kept in the statistics; later ones are added up in the last */
+#define DECANT_PASSES_MAX 64  /* passes kept in the statistics; later ones are added up in the last */
+#define DECANT_VCPUS_KEPT 256 /* vCPUs of which the statistics tell one by one */
 
 /*
  * Where a migration is, seen from the source.
@@ -112,6 +113,14 @@ struct decant_stats {
 	uint32_t forecast_left_error_permille;
 	uint32_t forecast_downtime_error_permille;
 	uint64_t pages_looked; /* of those that had data in pass 1, how many were looked at for zeros */
+
+	/* with DECANT_NOT_CONVERGING_THROTTLE: thousandths of its time that a vCPU is kept from running */
+	uint32_t throttle_permille;     /* now, of the vCPU that is slowed most; 0: none is */
+	uint32_t throttle_max_permille; /* the most there was */
+	uint64_t throttle_ns;           /* how long any vCPU has been slowed */
+	uint32_t throttle_vcpus;        /* vCPUs in the next, at most DECANT_VCPUS_KEPT; 0: nothing was slowed */
+	uint16_t throttle_vcpu_max_permille[DECANT_VCPUS_KEPT];
+	int throttle_alike; /* 1: nobody knows which vCPUs dirty, so all were slowed alike */
 };
 
 #pragma GCC visibility pop

@@ -170,6 +170,23 @@ def cancel_leaves_the_guest():
     there.stop("demo", receive)
 
 
+def guest_that_outruns_the_fabric_is_slowed():
+    here, there = new_host(), new_host()
+    run = here.run("fast", "--vcpus", "2", guest="stress:wss=8M,data=2M,rate=200M")
+    receive = there.receive()
+    report_path = rig.path("slowed.json")
+    done = here.decant("migrate", "fast", receive.address, "--fabric", "tcp", "--bandwidth", "24M", "--max-downtime", "150ms",
+                       "--if-not-converging", "throttle", "--report", report_path).succeeded()
+    throttle = rig.read_report(report_path)["throttle"]
+    shares = throttle["vcpu_max_permille"]
+    # the dirty log does not tell which of the two writes
+    check(len(shares) == 2 and shares[0] == shares[1] == throttle["max_permille"] > 0 and throttle["alike"] is True, str(throttle))
+    check("2 of 2 vCPUs slowed" in done.out and "all alike" in done.out and ", slowed by " in done.err + done.out, str(done))
+    check("all are slowed alike" in run.err() + run.out(), run.err())
+    receive.wait_for("fast: running")
+    there.stop("fast", receive)
+
+
 def json_events():
     here, there = new_host(), new_host()
     run = here.start("run", "--name", "demo", "--memory", "32M", "--guest", "stress:wss=4M", "--json")
@@ -356,6 +373,7 @@ rig.main([
     kernel_file_with_a_command_line,
     serial_port_into_a_file,
     cancel_leaves_the_guest,
+    guest_that_outruns_the_fabric_is_slowed,
     json_events,
     signals_end_a_vm,
     signal_to_a_vm_that_is_being_migrated,

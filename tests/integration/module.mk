@@ -12,6 +12,7 @@ scenarios_srcs := \
 	tests/integration/scenario_rails.c \
 	tests/integration/scenario_refuse.c \
 	tests/integration/scenario_sparse.c \
+	tests/integration/scenario_throttle.c \
 	tests/integration/scenarios.c \
 	tests/support/hugepages.c \
 	tests/support/proxy.c \

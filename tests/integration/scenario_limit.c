@@ -49,6 +49,7 @@ void scenario_downtime_out_of_reach(struct rig *rig)
 	rig_expect_stayed(rig, 0);
 	assert_non_null(strstr(rig->err.msg, "/s"));
 	assert_non_null(strstr(rig->err.msg, "downtime"));
+	assert_non_null(strstr(rig->err.msg, "--if-not-converging throttle"));
 	assert_int_equal(synthetic_count(rig->source, SYNTHETIC_PAUSE), 0);
 	rig->opts.bandwidth_Bps = 0;
 	rig->opts.max_downtime_ns = 60000 * MS;

@@ -24,9 +24,10 @@ struct scenario {
 
 #define SCENARIO_ROW(name) { #name, scenario_##name, NULL },
 #define SCENARIO_LOOP_ROW(name) { #name, scenario_##name, "loop" },
+#define SCENARIO_TCP_ROW(name) { #name, scenario_##name, "tcp" },
 #define SCENARIO_RAILS_ROW(name) { #name, scenario_##name, "rdma" },
-static const struct scenario scenarios[] = { SCENARIOS(SCENARIO_ROW) SCENARIOS_LOOP(SCENARIO_LOOP_ROW)
-						     SCENARIOS_RAILS(SCENARIO_RAILS_ROW) };
+static const struct scenario scenarios[] = { SCENARIOS(SCENARIO_ROW) SCENARIOS_LOOP(
+	SCENARIO_LOOP_ROW) SCENARIOS_TCP(SCENARIO_TCP_ROW) SCENARIOS_RAILS(SCENARIO_RAILS_ROW) };
 
 static const char *const fabrics[] = { "loop", "tcp", "rdma" };
 

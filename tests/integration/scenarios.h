@@ -77,11 +77,16 @@
 	X(one_of_several_channels_dies)  \
 	X(channels_die_again_and_again)
 
-/* What only the loop fabric can be made to do. */
+/* What only the loop fabric can be made to do, and what is no different over another. */
 #define SCENARIOS_LOOP(X)            \
 	X(held_write_after_failover) \
 	X(push_feeder_gives_up)      \
-	X(channels_out_of_step)
+	X(channels_out_of_step)      \
+	X(throttle_cancelled)        \
+	X(throttle_with_the_log_and_a_save_that_fails)
+
+/* One fabric stands for all that send by themselves. */
+#define SCENARIOS_TCP(X) X(throttle_converges)
 
 /* What only a fabric with rails can do, or lose. */
 #define SCENARIOS_RAILS(X)                            \
@@ -155,6 +160,7 @@
 #define SCENARIO_DECLARE(name) void scenario_##name(struct rig *rig);
 SCENARIOS(SCENARIO_DECLARE)
 SCENARIOS_LOOP(SCENARIO_DECLARE)
+SCENARIOS_TCP(SCENARIO_DECLARE)
 SCENARIOS_RAILS(SCENARIO_DECLARE)
 #undef SCENARIO_DECLARE
 

@@ -20,7 +20,7 @@ static const char *const event_names[SYNTHETIC_EVENTS] = {
 	[SYNTHETIC_RESUME] = "resume",         [SYNTHETIC_SAVE] = "state_save",
 	[SYNTHETIC_CREATE] = "create",         [SYNTHETIC_LOAD] = "state_load",
 	[SYNTHETIC_START] = "start",           [SYNTHETIC_DISCARD] = "discard",
-	[SYNTHETIC_VERDICT] = "verdict",
+	[SYNTHETIC_VERDICT] = "verdict",       [SYNTHETIC_THROTTLE] = "throttle",
 };
 
 struct shape_record {
@@ -196,6 +196,34 @@ static void synthetic_gap_reset(void *opaque)
 
 	for (uint32_t i = 0; i < vmm->config.writers; i++)
 		atomic_store(&vmm->writer[i].gap_reset, true);
+}
+
+/* What a ring would count: with the log nobody knows who has written. */
+static int synthetic_vcpu_dirtied(void *opaque, uint32_t vcpu, uint64_t *pages, struct decant_error *err)
+{
+	struct synthetic *vmm = opaque;
+
+	if (vcpu >= vmm->config.writers + vmm->config.thinkers)
+		return decant_error_set(err, -ENOENT, "synthetic VM: no vCPU %" PRIu32, vcpu);
+	if (vmm->config.dirty == SYNTHETIC_DIRTY_LOG)
+		return decant_error_set(err, -EOPNOTSUPP, "synthetic VM: a log does not know who has written");
+	*pages = vcpu < vmm->config.writers ? atomic_load(&vmm->writer[vcpu].work) : 0;
+	return 0;
+}
+
+static int synthetic_throttle(void *opaque, uint32_t vcpu, uint32_t share_permille, struct decant_error *err)
+{
+	struct synthetic *vmm = opaque;
+	/* to undo it cannot fail: the guest would stay slow */
+	int ret = share_permille != 0 ? happen(vmm, SYNTHETIC_THROTTLE, err) : 0;
+
+	if (ret < 0)
+		return ret;
+	if (vcpu < vmm->config.writers)
+		atomic_store(&vmm->writer[vcpu].share, share_permille);
+	else
+		atomic_store(&vmm->thinker[vcpu - vmm->config.writers].share, share_permille);
+	return 0;
 }
 
 /* ---- destination ---- */
@@ -390,6 +418,8 @@ const struct decant_vmm_ops *synthetic_ops(void)
 		.discard = synthetic_discard,
 		.verdict = synthetic_verdict,
 		.gap_reset = synthetic_gap_reset,
+		.vcpu_dirtied = synthetic_vcpu_dirtied,
+		.throttle = synthetic_throttle,
 	};
 
 	return &ops;
@@ -512,6 +542,22 @@ uint64_t synthetic_work(const struct synthetic *vmm)
 	for (uint32_t i = 0; i < vmm->config.writers; i++)
 		work += atomic_load_explicit(&vmm->writer[i].work, memory_order_relaxed);
 	return work;
+}
+
+uint64_t synthetic_thought(const struct synthetic *vmm, uint32_t index)
+{
+	return atomic_load(&vmm->thinker[index].work);
+}
+
+bool synthetic_throttled(const struct synthetic *vmm)
+{
+	for (uint32_t i = 0; i < vmm->config.writers; i++)
+		if (atomic_load(&vmm->writer[i].share) != 0)
+			return true;
+	for (uint32_t i = 0; i < vmm->config.thinkers; i++)
+		if (atomic_load(&vmm->thinker[i].share) != 0)
+			return true;
+	return false;
 }
 
 /* The guest does not see the time it stands here. */

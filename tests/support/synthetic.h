@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * synthetic.h -- a VMM without KVM: threads that write memory, dirty tracking in user space, state, and an oracle
+ * synthetic.h -- a VMM without KVM: threads that write memory, or only work, dirty tracking in user space, state, and an oracle
  *
  * Everything is in the instance, so source and destination can live in one process.
  *
@@ -19,6 +19,7 @@
 
 #define SYNTHETIC_REGIONS_MAX 4
 #define SYNTHETIC_WRITERS_MAX 4
+#define SYNTHETIC_THINKERS_MAX 2
 
 enum synthetic_dirty {
 	SYNTHETIC_DIRTY_RING, /* a fetch re-arms, as KVM's dirty ring does */
@@ -43,6 +44,7 @@ enum synthetic_event {
 	SYNTHETIC_START,
 	SYNTHETIC_DISCARD,
 	SYNTHETIC_VERDICT,
+	SYNTHETIC_THROTTLE,
 	SYNTHETIC_EVENTS,
 };
 
@@ -62,6 +64,9 @@ struct synthetic_config {
 	uint64_t wss_pages;
 	uint64_t rate; /* pages per second by all writers, 0: as fast as they can */
 	enum synthetic_pattern pattern;
+
+	/* vCPUs that write nothing, after the writers; each does a unit of work every millisecond, at the source alone */
+	uint32_t thinkers;
 };
 
 #define SYNTHETIC_CONFIG_INIT  \
@@ -127,6 +132,12 @@ bool synthetic_is_running(struct synthetic *vmm);
 
 /* synthetic_work() -- pages stamped so far by all writers; any thread */
 uint64_t synthetic_work(const struct synthetic *vmm);
+
+/* synthetic_thought() -- units of work that thinker @index has done; any thread */
+uint64_t synthetic_thought(const struct synthetic *vmm, uint32_t index);
+
+/* synthetic_throttled() -- is any vCPU slowed now? any thread */
+bool synthetic_throttled(const struct synthetic *vmm);
 
 /*
  * synthetic_judge() -- stop the writers for a moment and compare every page of all memory with what it must hold

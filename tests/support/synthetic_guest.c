@@ -173,6 +173,29 @@ static void step_once(struct writer *writer)
 	}
 }
 
+/* A slowed vCPU runs at the start of each of these, and not at its end. */
+#define SLICE_NS (10 * NSEC_PER_MSEC)
+
+/* When a vCPU that is slowed by @share may run again; 0: it may now. */
+static uint64_t held_until(_Atomic uint32_t *share)
+{
+	const uint64_t now = clock_now_ns();
+
+	if (now % SLICE_NS < SLICE_NS / 1000 * (1000 - atomic_load_explicit(share, memory_order_relaxed)))
+		return 0;
+	return now - now % SLICE_NS + SLICE_NS;
+}
+
+/* With the lock. Not over a pause. */
+static void sleep_out_slice(struct synthetic *vmm, _Atomic uint32_t *share)
+{
+	const uint64_t until_ns = held_until(share);
+	const struct timespec until = clock_timespec(until_ns);
+
+	while (!vmm->paused && !vmm->quit && clock_now_ns() < until_ns)
+		pthread_cond_clockwait(&vmm->changed, &vmm->lock, CLOCK_MONOTONIC, &until);
+}
+
 /* Stands while the VM is paused or the next page is not due; false: end the thread. */
 static bool stand(struct writer *writer)
 {
@@ -193,12 +216,18 @@ static bool stand(struct writer *writer)
 
 		pthread_cond_clockwait(&vmm->changed, &vmm->lock, CLOCK_MONOTONIC, &due);
 	}
+	if (held_until(&writer->share) != 0) {
+		sleep_out_slice(vmm, &writer->share);
+		writer->pace_ns = clock_now_ns(); /* what it has lost it does not catch up with */
+	}
 	return !vmm->quit;
 }
 
 static bool must_stand(struct writer *writer)
 {
 	if (atomic_load_explicit(&writer->vmm->interrupt, memory_order_relaxed))
+		return true;
+	if (atomic_load_explicit(&writer->share, memory_order_relaxed) != 0 && held_until(&writer->share) != 0)
 		return true;
 	if (writer->rate == 0)
 		return false;
@@ -219,6 +248,39 @@ static void *writer_thread(void *opaque)
 	return NULL;
 }
 
+static void *thinker_thread(void *opaque)
+{
+	struct thinker *thinker = opaque;
+	struct synthetic *vmm = thinker->vmm;
+
+	DECANT_AUTO_UNLOCK(&vmm->lock);
+	while (!vmm->quit) {
+		const struct timespec next = clock_timespec(clock_deadline_ns(NSEC_PER_MSEC));
+
+		pthread_cond_clockwait(&vmm->changed, &vmm->lock, CLOCK_MONOTONIC, &next);
+		sleep_out_slice(vmm, &thinker->share);
+		if (!vmm->paused)
+			atomic_fetch_add_explicit(&thinker->work, 1, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+/* They have no state, and nobody waits for them to stand. */
+static int start_thinkers(struct synthetic *vmm)
+{
+	while (vmm->thinking < vmm->config.thinkers) {
+		struct thinker *thinker = &vmm->thinker[vmm->thinking];
+		int ret;
+
+		thinker->vmm = vmm;
+		ret = pthread_create(&thinker->thread, NULL, thinker_thread, thinker);
+		if (ret != 0)
+			return -ret;
+		vmm->thinking++;
+	}
+	return 0;
+}
+
 int guest_start_threads(struct synthetic *vmm)
 {
 	DECANT_AUTO_UNLOCK(&vmm->lock);
@@ -233,7 +295,7 @@ int guest_start_threads(struct synthetic *vmm)
 			return -ret;
 		vmm->started++;
 	}
-	return 0;
+	return start_thinkers(vmm);
 }
 
 static uint32_t tell_to_quit(struct synthetic *vmm)
@@ -251,7 +313,9 @@ void guest_stop_threads(struct synthetic *vmm)
 
 	for (uint32_t i = 0; i < started; i++)
 		pthread_join(vmm->writer[i].thread, NULL);
-	vmm->started = 0;
+	for (uint32_t i = 0; i < vmm->thinking; i++)
+		pthread_join(vmm->thinker[i].thread, NULL);
+	vmm->started = vmm->thinking = 0;
 	vmm->standing = 0;
 	vmm->paused = true;
 }

@@ -28,6 +28,15 @@ struct writer {
 
 	_Atomic uint64_t work;
 	_Atomic bool gap_reset;
+	_Atomic uint32_t share; /* permille of its time that it may not run */
+};
+
+/* A vCPU that does not write. */
+struct thinker {
+	struct synthetic *vmm;
+	pthread_t thread;
+	_Atomic uint64_t work;
+	_Atomic uint32_t share;
 };
 
 /* What the test had written to pages outside the working set. The last entry that covers a page counts. */
@@ -71,7 +80,10 @@ struct synthetic {
 	uint32_t ledger_version;
 	char bad[128]; /* the first thing that was wrong, "" if none */
 
+	uint32_t thinking; /* threads of thinkers */
+
 	struct writer writer[SYNTHETIC_WRITERS_MAX];
+	struct thinker thinker[SYNTHETIC_THINKERS_MAX];
 };
 
 /* guest_init() -- after memory and config are there: bitmaps, and who writes what */

@@ -160,6 +160,25 @@ void decant_migration_punched(struct decant_migration *m, uint32_t region, uint6
 
 /* ---- life ---- */
 
+static int check_policy(enum decant_not_converging policy, const struct decant_vmm_ops *ops,
+			struct decant_error *err)
+{
+	switch (policy) {
+	case DECANT_NOT_CONVERGING_ABORT:
+		return 0;
+	case DECANT_NOT_CONVERGING_THROTTLE:
+		if (ops->vcpu_dirtied != NULL && ops->throttle != NULL)
+			return 0;
+		return decant_error_set(
+			err, -EINVAL,
+			"if-not-converging: this VMM cannot slow its vCPUs (vcpu_dirtied, throttle); "
+			"use abort");
+	default:
+		return decant_error_set(err, -EINVAL, "if-not-converging: %d is neither abort nor throttle",
+					(int)policy);
+	}
+}
+
 static int check_opts(const struct decant_migration_opts *opts, const struct decant_vmm_ops *ops,
 		      struct decant_error *err)
 {
@@ -172,14 +191,12 @@ static int check_opts(const struct decant_migration_opts *opts, const struct dec
 	if ((unsigned)opts->zero_scan > DECANT_ZERO_SCAN_OFF)
 		return decant_error_set(err, -EINVAL, "zero_scan: %d is none; see enum decant_zero_scan",
 					opts->zero_scan);
-	if (opts->if_not_converging != DECANT_NOT_CONVERGING_ABORT)
-		return decant_error_set(err, -EINVAL, "if-not-converging: this version knows abort only");
 	if (ops->shape_save == NULL || ops->dirty_start == NULL || ops->dirty_fetch == NULL ||
 	    ops->dirty_clear == NULL || ops->dirty_stop == NULL || ops->pause == NULL || ops->resume == NULL ||
 	    ops->state_save == NULL)
 		return decant_error_set(err, -EINVAL,
 					"a source needs shape_save, dirty_*, pause, resume and state_save");
-	return 0;
+	return check_policy(opts->if_not_converging, ops, err);
 }
 
 static int copy_strings(struct decant_migration *m, const struct decant_migration_opts *opts)
@@ -270,6 +287,7 @@ void decant_migration_free(struct decant_migration *m)
 		free(m->dirty[i]);
 	decant_state_writer_free(m->state);
 	stop_list_free(&m->stop_list);
+	throttle_destroy(&m->throttle);
 	if (m->event_fd >= 0)
 		close(m->event_fd);
 	pthread_mutex_destroy(&m->lock);
@@ -539,6 +557,8 @@ static int run_stages(struct decant_migration *m, struct decant_error *err)
 		if (rc < 0)
 			log_info(&m->opts.log, "%s: %s", stages[i].name, local.msg);
 	}
+	/* first, so that the guest never goes on slowed; off the pause, or with the pause over */
+	throttle_end(m);
 	if (rc == 0) {
 		stage_farewell(m);
 		disconnect(m);

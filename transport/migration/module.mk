@@ -35,6 +35,7 @@ libdecant_srcs += \
 	transport/migration/stop_list.c \
 	transport/migration/switchover.c \
 	transport/migration/takeover.c \
+	transport/migration/throttle.c \
 	transport/migration/verify.c \
 	transport/migration/zero.c \
 	transport/migration/zero_look.c

@@ -242,14 +242,18 @@ static int look(struct decant_migration *m, enum forecast_decision *decision, st
 
 static int give_up(struct decant_migration *m, struct decant_error *err)
 {
+	char throttled[96];
+
 	return decant_error_set(err, -ETIME,
 				"the guest dirties memory at %" PRIu64 " MB/s and the fabric carries %" PRIu64
-				" MB/s: %" PRIu64 " MiB would be left for a pause of %" PRIu64
+				" MB/s%s: %" PRIu64 " MiB would be left for a pause of %" PRIu64
 				" ms, the limit is %" PRIu64
-				" ms; raise --max-downtime, or migrate when the guest is less busy",
+				" ms; raise --max-downtime, %smigrate when the guest is less busy",
 				m->now.dirty_rate_Bps / 1000000, forecast_rate_Bps(&m->forecast) / 1000000,
-				m->now.remaining_bytes >> 20, m->now.forecast_downtime_ns / NSEC_PER_MSEC,
-				m->opts.max_downtime_ns / NSEC_PER_MSEC);
+				throttle_words(m, throttled, sizeof(throttled)), m->now.remaining_bytes >> 20,
+				m->now.forecast_downtime_ns / NSEC_PER_MSEC,
+				m->opts.max_downtime_ns / NSEC_PER_MSEC,
+				m->throttle.begun ? "or " : "slow it by --if-not-converging throttle, or ");
 }
 
 int precopy_run(struct decant_migration *m, struct decant_error *err)
@@ -260,6 +264,8 @@ int precopy_run(struct decant_migration *m, struct decant_error *err)
 	while (rc == 0) {
 		mover_release(m->mover);
 		rc = look(m, &decision, err);
+		if (rc == 0)
+			rc = throttle_step(m, &decision, err);
 		if (rc == 0 && decision == FORECAST_SWITCH)
 			return mover_settle_granules(m->mover, err);
 		if (rc < 0)

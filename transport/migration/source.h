@@ -10,6 +10,7 @@
 #include "migration/forecast.h"
 #include "migration/handover.h"
 #include "migration/mover.h"
+#include "migration/throttle.h"
 #include "util/placement.h"
 #include "migration/stop_list.h"
 #include <decant/migration.h>
@@ -36,6 +37,7 @@ struct decant_migration {
 	struct stop_list stop_list;
 	struct decant_state_writer *state;
 	struct forecast forecast;
+	struct throttle throttle;
 	struct decant_stats now; /* published with migration_publish() */
 	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
 	uint64_t pass_start_ns, pass_start_bytes;

@@ -141,6 +141,7 @@ static void dirty_ring_collect(struct decant_kvm *kvm, struct kvm_vcpu *vcpu)
 		vcpu->ring_next++;
 		vcpu->ring_taken++;
 	}
+	vcpu->dirtied += vcpu->ring_taken;
 }
 
 static int dirty_ring_reset(struct decant_kvm *kvm, struct decant_error *err)
@@ -291,6 +292,8 @@ static int dirty_ring_start(struct decant_kvm *kvm, struct decant_error *err)
 	if (r < 0)
 		return r;
 	dirty_ring_forget(kvm);
+	for (uint32_t i = 0; i < kvm->vcpu_count; i++)
+		kvm->vcpus[i]->dirtied = 0;
 	r = kvm_memslot_log_all(kvm, true, err);
 	if (r == 0)
 		r = dirty_ring_keeper_start(kvm, err);
@@ -342,6 +345,18 @@ static void dirty_ring_stop(struct decant_kvm *kvm)
 {
 	dirty_ring_keeper_stop(kvm);
 	dirty_ring_end(kvm);
+}
+
+int decant_kvm_vcpu_dirtied(struct decant_kvm *kvm, uint32_t vcpu, uint64_t *pages, struct decant_error *err)
+{
+	if (vcpu >= kvm->vcpu_count)
+		return decant_error_set(err, -ENOENT, "vCPU %u: there are %u", vcpu, kvm->vcpu_count);
+	if (kvm->ring_entries == 0)
+		return decant_error_set(err, -EOPNOTSUPP,
+					"dirty log: it does not tell which vCPU has written; the dirty ring does");
+	DECANT_AUTO_UNLOCK(&kvm->ring_lock);
+	*pages = kvm->vcpus[vcpu]->dirtied;
+	return 0;
 }
 
 int decant_kvm_ring_full(struct decant_kvm *kvm, struct decant_error *err)

@@ -41,6 +41,7 @@ struct kvm_vcpu {
 	struct kvm_dirty_gfn *ring;
 	uint32_t ring_next;  /* first entry not collected yet; counts on for ever */
 	uint32_t ring_taken; /* by the last collection */
+	uint64_t dirtied;    /* entries collected since tracking began */
 
 	/* vCPU paused */
 	struct kvm_timers timers;

@@ -12,5 +12,6 @@ libdecant_kvm_srcs += \
 	vmm-glue/kvm/msr.c \
 	vmm-glue/kvm/probe.c \
 	vmm-glue/kvm/shape.c \
+	vmm-glue/kvm/slices.c \
 	vmm-glue/kvm/state.c \
 	vmm-glue/kvm/vcpu_state.c

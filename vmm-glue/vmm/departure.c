@@ -136,6 +136,7 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.bandwidth_Bps = from->bandwidth_Bps;
 	opts.zero_scan = from->zero_scan;
 	opts.verify = from->verify;
+	opts.if_not_converging = from->if_not_converging;
 	opts.key = from->key != NULL ? from->key->bytes : NULL;
 	opts.key_length = from->key != NULL ? from->key->length : 0;
 	opts.ask_verdict = true;

@@ -37,6 +37,7 @@ struct departure_opts {
 	uint64_t bandwidth_Bps;
 	enum decant_zero_scan zero_scan;
 	bool verify;
+	enum decant_not_converging if_not_converging;
 	const struct key *key; /* NULL: none; not in JSON; read by departure_start() alone */
 };
 

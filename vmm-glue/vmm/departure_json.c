@@ -20,6 +20,8 @@ void departure_to_json(const struct departure_opts *opts, struct json_object *re
 	json_add_number(request, "bandwidth_Bps", opts->bandwidth_Bps);
 	json_add_number(request, "zero_scan", opts->zero_scan);
 	json_add_bool(request, "verify", opts->verify);
+	json_add_text(request, "if_not_converging",
+		      opts->if_not_converging == DECANT_NOT_CONVERGING_THROTTLE ? "throttle" : "abort");
 }
 
 static int departure_copy(char *to, size_t room, struct json_object *request, const char *key,
@@ -30,6 +32,20 @@ static int departure_copy(char *to, size_t room, struct json_object *request, co
 
 	if (length < 0 || (size_t)length >= room)
 		return decant_error_set(err, -EINVAL, "\"%s\" is too long", key);
+	return 0;
+}
+
+static int departure_policy(struct json_object *request, enum decant_not_converging *policy,
+			    struct decant_error *err)
+{
+	const char *text = json_get_text(request, "if_not_converging", "abort");
+
+	if (strcmp(text, "abort") == 0)
+		*policy = DECANT_NOT_CONVERGING_ABORT;
+	else if (strcmp(text, "throttle") == 0)
+		*policy = DECANT_NOT_CONVERGING_THROTTLE;
+	else
+		return decant_error_set(err, -EINVAL, "\"if_not_converging\" must be throttle or abort");
 	return 0;
 }
 
@@ -52,6 +68,8 @@ int departure_from_json(struct json_object *request, struct departure_opts *opts
 		ret = departure_copy(found.rails, sizeof(found.rails), request, "rails", "", err);
 	if (ret == 0)
 		ret = departure_copy(found.cpus, sizeof(found.cpus), request, "cpus", "", err);
+	if (ret == 0)
+		ret = departure_policy(request, &found.if_not_converging, err);
 	if (ret == 0 && channels > UINT32_MAX)
 		ret = decant_error_set(err, -EINVAL, "\"channels\" is too large");
 	if (ret == 0 && zero_scan > DECANT_ZERO_SCAN_OFF)

@@ -147,6 +147,25 @@ static int machine_set_cpuid(struct machine *machine, struct decant_error *err)
 	return 0;
 }
 
+static void machine_hold_vcpu(void *opaque, uint32_t vcpu, uint64_t ns)
+{
+	struct machine *machine = opaque;
+
+	vcpu_group_slice(&machine->vcpus, vcpu, ns);
+}
+
+static int machine_make_slices(struct machine *machine, struct decant_error *err)
+{
+	const struct decant_kvm_slices_opts opts = {
+		.size = sizeof(opts),
+		.vcpus = machine->config.vcpus,
+		.hold = machine_hold_vcpu,
+		.opaque = machine,
+	};
+
+	return decant_kvm_slices_new(&opts, &machine->slices, err);
+}
+
 /* the glue notes each vCPU's CPUID when it is told of it */
 static int machine_make_vcpus(struct machine *machine, struct decant_error *err)
 {
@@ -221,6 +240,8 @@ static int machine_build(struct machine *machine, struct decant_error *err)
 		ret = machine_make_vcpus(machine, err);
 	if (ret == 0)
 		ret = machine_make_devices(machine, err);
+	if (ret == 0)
+		ret = machine_make_slices(machine, err);
 	if (ret == 0)
 		ret = vcpu_group_start_threads(&machine->vcpus, err);
 	return ret;
@@ -324,6 +345,7 @@ void machine_free(struct machine *machine)
 {
 	if (machine == NULL)
 		return;
+	decant_kvm_slices_free(machine->slices);
 	vcpu_group_free(&machine->vcpus);
 	decant_kvm_free(machine->kvm);
 	if (machine->vm_fd >= 0)

@@ -24,6 +24,7 @@ struct machine {
 	struct decant_kvm *kvm;
 	struct bus bus;
 	struct vcpu_group vcpus;
+	struct decant_kvm_slices *slices;
 	struct serial serial;
 	struct stress_host stress; /* finds one only where a stress guest has started */
 

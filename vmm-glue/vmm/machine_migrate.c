@@ -251,6 +251,20 @@ static void migrate_gap_reset(void *vmm)
 	machine_gap_reset(slot->machine);
 }
 
+static int migrate_vcpu_dirtied(void *vmm, uint32_t vcpu, uint64_t *pages, struct decant_error *err)
+{
+	struct machine_slot *slot = vmm;
+
+	return decant_kvm_vcpu_dirtied(slot->machine->kvm, vcpu, pages, err);
+}
+
+static int migrate_throttle(void *vmm, uint32_t vcpu, uint32_t share_permille, struct decant_error *err)
+{
+	struct machine_slot *slot = vmm;
+
+	return decant_kvm_slices_set(slot->machine->slices, vcpu, share_permille, err);
+}
+
 static const struct decant_vmm_ops machine_ops = {
 	.size = sizeof(machine_ops),
 	.shape_save = migrate_shape_save,
@@ -267,6 +281,8 @@ static const struct decant_vmm_ops machine_ops = {
 	.discard = migrate_discard,
 	.verdict = migrate_verdict,
 	.gap_reset = migrate_gap_reset,
+	.vcpu_dirtied = migrate_vcpu_dirtied,
+	.throttle = migrate_throttle,
 };
 
 const struct decant_vmm_ops *machine_vmm_ops(void)

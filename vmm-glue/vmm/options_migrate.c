@@ -89,6 +89,22 @@ static int migrate_take_only(const char *name, const char *value, const char *on
 	return decant_error_set(err, -EINVAL, "--%s %s: must be %s", name, value, only);
 }
 
+static int migrate_take_policy(const char *value, enum decant_not_converging *policy, struct decant_error *err)
+{
+	if (strcmp(value, "abort") == 0)
+		*policy = DECANT_NOT_CONVERGING_ABORT;
+	else if (strcmp(value, "throttle") == 0)
+		*policy = DECANT_NOT_CONVERGING_THROTTLE;
+	else if (strcmp(value, "postcopy") == 0)
+		return decant_error_set(err, -EINVAL,
+					"--if-not-converging %s: not in this version of decant; there are throttle "
+					"and abort",
+					value);
+	else
+		return decant_error_set(err, -EINVAL, "--if-not-converging %s: must be throttle or abort", value);
+	return 0;
+}
+
 static int migrate_take_time(const char *name, const char *value, uint64_t *ns, struct decant_error *err)
 {
 	if (size_parse_time(value, ns, err) == 0)
@@ -144,7 +160,6 @@ static int migrate_take_cpus(const char *value, struct departure_opts *departure
 static int options_migrate_take(void *opaque, int key, const char *value, struct decant_error *err)
 {
 	static const char *const later_modes[] = { "postcopy", "hybrid", NULL };
-	static const char *const later_policies[] = { "throttle", "postcopy", NULL };
 	struct options_migrate *options = opaque;
 	struct departure_opts *departure = &options->departure;
 
@@ -166,7 +181,7 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_SWITCHOVER_TIMEOUT:
 		return migrate_take_time("switchover-timeout", value, &departure->switchover_timeout_ns, err);
 	case KEY_IF_NOT_CONVERGING:
-		return migrate_take_only("if-not-converging", value, "abort", later_policies, err);
+		return migrate_take_policy(value, &departure->if_not_converging, err);
 	case KEY_MODE:
 		return migrate_take_only("mode", value, "precopy", later_modes, err);
 	case KEY_ZERO_SCAN:

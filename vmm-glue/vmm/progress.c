@@ -31,18 +31,26 @@ static void progress_forecast(char *text, size_t room, const struct decant_stats
 			 words_time(pause, stats->forecast_downtime_ns));
 }
 
+static void progress_throttle(char *text, size_t room, const struct decant_stats *stats)
+{
+	text[0] = '\0';
+	if (stats->throttle_permille > 0)
+		snprintf(text, room, ", slowed by %u%%", stats->throttle_permille / 10);
+}
+
 static void progress_line(const struct progress *progress, const struct decant_stats *stats, char *line)
 {
-	char rate[WORDS_MAX], dirty[WORDS_MAX], forecast[96];
+	char rate[WORDS_MAX], dirty[WORDS_MAX], throttle[32], forecast[96];
 
+	progress_throttle(throttle, sizeof(throttle), stats);
 	progress_forecast(forecast, sizeof(forecast), stats);
 	if (stats->passes == 0)
 		snprintf(line, PROGRESS_LINE_MAX, "%s", decant_strstate(stats->state));
 	else
-		snprintf(line, PROGRESS_LINE_MAX, "%s: pass %u, %u.%u%%, %s, dirtied at %s%s",
+		snprintf(line, PROGRESS_LINE_MAX, "%s: pass %u, %u.%u%%, %s, dirtied at %s%s%s",
 			 decant_strstate(stats->state), stats->passes, progress->permille / 10,
 			 progress->permille % 10, words_rate(rate, stats->rate_Bps),
-			 words_rate(dirty, stats->dirty_rate_Bps), forecast);
+			 words_rate(dirty, stats->dirty_rate_Bps), throttle, forecast);
 }
 
 static bool progress_is_due(const struct progress *progress, const struct decant_stats *stats, uint64_t now_ns)

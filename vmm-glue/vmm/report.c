@@ -92,6 +92,24 @@ static void report_add_forecast_error(struct json_object *json, const struct dec
 	json_object_object_add(json, "forecast_error", error);
 }
 
+/* Absent where nothing was slowed. */
+static void report_add_throttle(struct json_object *json, const struct decant_stats *stats)
+{
+	struct json_object *throttle, *vcpus;
+
+	if (stats->throttle_max_permille == 0)
+		return;
+	throttle = json_object_new_object();
+	vcpus = json_object_new_array();
+	for (uint32_t i = 0; i < stats->throttle_vcpus && i < DECANT_VCPUS_KEPT; i++)
+		json_object_array_add(vcpus, json_object_new_int(stats->throttle_vcpu_max_permille[i]));
+	json_add_number(throttle, "max_permille", stats->throttle_max_permille);
+	json_add_ms(throttle, "ms", stats->throttle_ns);
+	json_object_object_add(throttle, "vcpu_max_permille", vcpus);
+	json_add_bool(throttle, "alike", stats->throttle_alike == 1);
+	json_object_object_add(json, "throttle", throttle);
+}
+
 static void report_add_verdict(struct json_object *json, const struct decant_verdict *verdict)
 {
 	const char *status = report_verdict(verdict);
@@ -125,6 +143,7 @@ struct json_object *report_json(const struct report *report)
 	report_add_times(json, stats);
 	report_add_forecast_error(json, stats);
 	json_add_ms(json, "max_downtime_ms", report->max_downtime_ns);
+	report_add_throttle(json, stats);
 	report_add_verdict(json, &stats->verdict);
 	return json;
 }
@@ -154,6 +173,7 @@ struct json_object *report_progress_json(const struct decant_stats *stats)
 	json_add_number(event, "dirty_rate_Bps", stats->dirty_rate_Bps);
 	json_add_ms(event, "forecast_downtime_ms", stats->forecast_downtime_ns);
 	json_add_ms(event, "forecast_total_ms", stats->forecast_total_ns);
+	json_add_number(event, "throttle_permille", stats->throttle_permille);
 	return event;
 }
 
@@ -185,4 +205,5 @@ void report_progress_stats(struct json_object *event, struct decant_stats *stats
 	stats->dirty_rate_Bps = json_get_number(event, "dirty_rate_Bps", 0);
 	stats->forecast_downtime_ns = report_ns(event, "forecast_downtime_ms");
 	stats->forecast_total_ns = report_ns(event, "forecast_total_ms");
+	stats->throttle_permille = (uint32_t)json_get_number(event, "throttle_permille", 0);
 }

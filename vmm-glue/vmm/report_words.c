@@ -84,6 +84,28 @@ static void words_forecast(FILE *out, struct json_object *report)
 			100 * json_get_real(error, "total", 0), 100 * json_get_real(error, "downtime", 0));
 }
 
+static void words_throttle(FILE *out, struct json_object *report)
+{
+	struct json_object *throttle = NULL, *vcpus = NULL;
+	char time[WORDS_MAX];
+	size_t count, slowed = 0;
+	uint64_t most;
+
+	if (!json_object_object_get_ex(report, "throttle", &throttle))
+		return;
+	json_object_object_get_ex(throttle, "vcpu_max_permille", &vcpus);
+	count = json_object_is_type(vcpus, json_type_array) ? json_object_array_length(vcpus) : 0;
+	for (size_t i = 0; i < count; i++)
+		slowed += json_object_get_int(json_object_array_get_idx(vcpus, i)) > 0;
+	most = json_get_number(throttle, "max_permille", 0);
+	fprintf(out, "  throttle  %zu of %zu vCPUs slowed by up to %llu.%llu%%, for %s%s\n", slowed, count,
+		(unsigned long long)most / 10, (unsigned long long)most % 10,
+		words_time(time, words_ns(throttle, "ms")),
+		json_get_bool(throttle, "alike", false)
+			? "; all alike, for the dirty log does not tell which write (run --dirty ring)"
+			: "");
+}
+
 static void words_verdict(FILE *out, struct json_object *report)
 {
 	const char *verdict = json_get_text(report, "guest_verdict", NULL);
@@ -107,5 +129,6 @@ void report_print(FILE *out, struct json_object *report)
 	words_data(out, report);
 	words_times(out, report);
 	words_forecast(out, report);
+	words_throttle(out, report);
 	words_verdict(out, report);
 }

@@ -5,7 +5,8 @@
  * To stop: the one who asks sets the wish under the lock, sets immediate_exit in each kvm_run and sends each thread a
  * signal. The flag catches a thread that is on its way into KVM_RUN, the signal one that is in it; so a thread needs no
  * second kick. With the flag set KVM_RUN completes a pending access and returns -EINTR without running the guest: the
- * return that parks a thread is always that one, whatever the exit before it was.
+ * return that parks a thread is always that one, whatever the exit before it was. A slice that ends is the same kick, with another
+ * wish: stand for a while, and enter again.
  */
 #include "vmm/vcpu.h"
 
@@ -59,6 +60,8 @@ static void vcpu_group_kick(struct vcpu_group *group)
 	for (uint32_t i = 0; i < group->count; i++)
 		if (group->vcpu[i].started)
 			vcpu_kick(&group->vcpu[i]);
+	/* one that stands between two slices is in no KVM_RUN to be kicked out of */
+	pthread_cond_broadcast(&group->changed);
 }
 
 /* wait until the group shall run; false: the thread shall end */
@@ -80,14 +83,34 @@ static bool vcpu_await_run(struct vcpu *vcpu)
 	return true;
 }
 
+/* With the lock held: stands for as long as it is not to enter, if the group shall run. Has it stood? */
+static bool vcpu_stand(struct vcpu *vcpu)
+{
+	struct vcpu_group *group = vcpu->group;
+	bool stood = false;
+
+	while (group->wanted == VCPU_RUN && clock_now_ns() < vcpu->held_until_ns) {
+		const struct timespec until = clock_timespec(vcpu->held_until_ns);
+
+		pthread_cond_clockwait(&group->changed, &group->lock, CLOCK_MONOTONIC, &until);
+		stood = true;
+	}
+	return stood;
+}
+
 /* true: this return of KVM_RUN parked the vCPU */
 static bool vcpu_park(struct vcpu *vcpu, uint64_t left_ns)
 {
 	struct vcpu_group *group = vcpu->group;
 	DECANT_AUTO_UNLOCK(&group->lock);
 
-	if (group->wanted == VCPU_RUN)
+	/* what it has stood for is no part of the pause */
+	if (vcpu_stand(vcpu))
+		left_ns = clock_now_ns();
+	if (group->wanted == VCPU_RUN) {
+		vcpu_set_immediate_exit(vcpu, false);
 		return false;
+	}
 	if (group->left_ns == 0 || left_ns < group->left_ns)
 		group->left_ns = left_ns;
 	group->running--;
@@ -282,6 +305,21 @@ int vcpu_group_hold(struct vcpu_group *group, uint64_t *left_ns, struct decant_e
 	if (left_ns != NULL)
 		*left_ns = group->left_ns != 0 ? group->left_ns : clock_now_ns();
 	return 0;
+}
+
+void vcpu_group_slice(struct vcpu_group *group, uint32_t index, uint64_t ns)
+{
+	DECANT_AUTO_UNLOCK(&group->lock);
+
+	if (index >= group->count)
+		return;
+	if (ns == 0) {
+		group->vcpu[index].held_until_ns = 0;
+		pthread_cond_broadcast(&group->changed);
+	} else if (group->wanted == VCPU_RUN && group->vcpu[index].started) {
+		group->vcpu[index].held_until_ns = clock_deadline_ns(ns);
+		vcpu_kick(&group->vcpu[index]);
+	}
 }
 
 static void vcpu_group_quit(struct vcpu_group *group)

@@ -43,6 +43,8 @@ struct vcpu {
 	pthread_t thread;
 	bool started;
 
+	uint64_t held_until_ns; /* under the group's lock: it does not enter before; 0: it may */
+
 	/* its thread, and the signal handler of that */
 	volatile uintptr_t
 		poisoned; /* where in this process the memory has failed that the guest used; 0: nowhere */
@@ -95,6 +97,13 @@ int vcpu_group_run(struct vcpu_group *group, uint64_t *entered_ns, struct decant
  * *@left_ns (may be NULL): CLOCK_MONOTONIC when the first vCPU had left KVM_RUN. -ESHUTDOWN: the guest has ended meanwhile.
  */
 int vcpu_group_hold(struct vcpu_group *group, uint64_t *left_ns, struct decant_error *err);
+
+/*
+ * vcpu_group_slice() -- keep vCPU @index out of KVM_RUN for @ns from now on; 0: let it enter again
+ *
+ * Returns at once; any thread. It stays in state RUN: what stops the group does not wait for it. Nothing in HELD.
+ */
+void vcpu_group_slice(struct vcpu_group *group, uint32_t index, uint64_t ns);
 
 /* vcpu_group_free() -- end the threads, close the vCPUs; fine on a group that is empty */
 void vcpu_group_free(struct vcpu_group *group);

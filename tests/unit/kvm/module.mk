@@ -11,6 +11,10 @@ test_kvm_clock_srcs := tests/unit/kvm/test_kvm_clock.c tests/support/tiny_vm.c
 unit_tests += test_kvm_shape
 test_kvm_shape_srcs := tests/unit/kvm/test_kvm_shape.c tests/support/tiny_vm.c
 
+# needs no KVM
+unit_tests += test_kvm_slices
+test_kvm_slices_srcs := tests/unit/kvm/test_kvm_slices.c
+
 unit_tests += test_kvm_probe
 test_kvm_probe_srcs := tests/unit/kvm/test_kvm_probe.c tests/support/tiny_vm.c
 

@@ -145,6 +145,39 @@ static void test_dirty_fetch__two_vcpus(void **state)
 	assert_int_equal(bitmap_count(way->bitmap, 200, 5), 5);
 }
 
+/* A KVM that emulates counts each write, any other each page. */
+static void test_vcpu_dirtied__is_told_by_the_rings(void **state)
+{
+	struct way *way = *state;
+	struct decant_kvm *kvm = way->vm->kvm;
+	uint64_t first = 0, second = 0;
+
+	way_start_clean(way);
+	way_program_write(way, 0, 100, 300, 1);
+	way_program_write(way, 1, 500, 5, 1);
+	tiny_vm_run(way->vm, 0);
+	tiny_vm_run(way->vm, 1);
+	way_fetch_and_clear(way);
+	assert_int_equal(decant_kvm_vcpu_dirtied(kvm, 0, &first, NULL), 0);
+	assert_int_equal(decant_kvm_vcpu_dirtied(kvm, 1, &second, NULL), 0);
+	assert_true(first >= 300 && second >= 5 && second < 300);
+	assert_int_equal(decant_kvm_vcpu_dirtied(kvm, 2, &first, NULL), -ENOENT);
+
+	decant_kvm_dirty_stop(kvm);
+	way_start_clean(way);
+	assert_int_equal(decant_kvm_vcpu_dirtied(kvm, 0, &first, NULL), 0);
+	assert_int_equal(first, 0);
+}
+
+static void test_vcpu_dirtied__is_not_known_to_the_log(void **state)
+{
+	struct way *way = *state;
+	uint64_t pages;
+
+	assert_int_equal(decant_kvm_vcpu_dirtied(way->vm->kvm, 1, &pages, NULL), -EOPNOTSUPP);
+	assert_int_equal(decant_kvm_vcpu_dirtied(way->vm->kvm, 2, &pages, NULL), -ENOENT);
+}
+
 static void test_dirty_fetch__adds_to_what_the_caller_has(void **state)
 {
 	struct way *way = *state;
@@ -582,6 +615,8 @@ int main(void)
 	const struct CMUnitTest common[] = {
 		each_way(test_dirty_fetch__gives_exactly_the_written_pages),
 		each_way(test_dirty_fetch__two_vcpus),
+		way_test(ring, test_vcpu_dirtied__is_told_by_the_rings, ring_setup),
+		way_test(log, test_vcpu_dirtied__is_not_known_to_the_log, log_setup),
 		each_way(test_dirty_fetch__adds_to_what_the_caller_has),
 		each_way(test_dirty_clear__a_later_write_is_reported_again),
 		each_way(test_dirty_start__after_stop),

@@ -22,6 +22,8 @@ test_synthetic_srcs := \
 	tests/unit/migration/test_synthetic.c
 unit_tests += test_forecast
 test_forecast_srcs := tests/unit/migration/test_forecast.c
+unit_tests += test_throttle
+test_throttle_srcs := tests/unit/migration/test_throttle.c
 unit_tests += test_fate
 test_fate_srcs := tests/unit/migration/test_fate.c
 unit_tests += test_handover

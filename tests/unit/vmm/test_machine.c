@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "guest/stress_host.h"
 #include "util/clock.h"
 #include "vmm/bus.h"
 #include "vmm/machine.h"
@@ -18,6 +19,7 @@
 #include "vmm/serial.h"
 
 #define LONG_NS (60 * NSEC_PER_SEC)
+#define WORK_PAGES 2000u
 
 static struct machine_config small_config(void)
 {
@@ -112,6 +114,70 @@ static void test_machine_new__takes_the_reserve_that_fits(void **state)
 	machine_free(other);
 	machine_free(fitting);
 	machine_free(late);
+}
+
+/* The work of vCPU 0 in permille of that of vCPU 1, over many slices and until the latter has come somewhere. */
+static uint64_t work_ratio(const struct stress_host *guest)
+{
+	const volatile struct stress_vcpu *vcpu = guest->status->vcpu;
+	const uint64_t begin[2] = { vcpu[0].work, vcpu[1].work };
+	const uint64_t deadline = clock_deadline_ns(LONG_NS);
+
+	do {
+		usleep(300000);
+	} while (vcpu[1].work - begin[1] < WORK_PAGES && clock_now_ns() < deadline);
+	assert_true(vcpu[1].work - begin[1] >= WORK_PAGES);
+	return (vcpu[0].work - begin[0]) * 1000 / (vcpu[1].work - begin[1]);
+}
+
+static void test_machine_throttle__slows_one_vcpu_until_it_is_undone(void **state)
+{
+	const struct decant_vmm_ops *ops = machine_vmm_ops();
+	struct machine_slot slot = { .machine = small_machine() };
+	struct stress_host guest = { 0 };
+	uint64_t pages;
+	(void)state;
+
+	assert_int_equal(stress_host_attach(&guest, machine_memory(slot.machine), NULL, NULL, NULL), 0);
+	assert_int_equal(machine_run(slot.machine, NULL, NULL), 0);
+	await_ready(slot.machine);
+	assert_int_equal(ops->throttle(&slot, 0, 950, NULL), 0);
+	assert_in_range(work_ratio(&guest), 1, 500);
+	assert_int_equal(ops->throttle(&slot, 0, 0, NULL), 0);
+	assert_in_range(work_ratio(&guest), 250, UINT32_MAX);
+	assert_int_equal(ops->throttle(&slot, 2, 500, NULL), -EINVAL);
+	assert_int_equal(ops->throttle(&slot, 0, 1000, NULL), -EINVAL);
+	assert_int_equal(ops->vcpu_dirtied(&slot, 1, &pages, NULL), -EOPNOTSUPP);
+	assert_int_equal(ops->vcpu_dirtied(&slot, 2, &pages, NULL), -ENOENT);
+	machine_free(slot.machine);
+}
+
+/* Nearly all the time such a vCPU stands, for 49 ms each time: a hold must not wait for that. */
+static void test_machine_hold__does_not_wait_for_a_slowed_vcpu(void **state)
+{
+	const struct decant_vmm_ops *ops = machine_vmm_ops();
+	struct machine_slot slot = { .machine = small_machine() };
+	uint64_t left = 0, shortest = UINT64_MAX;
+	(void)state;
+
+	assert_int_equal(machine_run(slot.machine, NULL, NULL), 0);
+	await_ready(slot.machine);
+	for (uint32_t vcpu = 0; vcpu < 2; vcpu++)
+		assert_int_equal(ops->throttle(&slot, vcpu, DECANT_THROTTLE_MAX_PERMILLE, NULL), 0);
+	for (int i = 0; i < 8; i++) {
+		uint64_t before;
+
+		usleep(60000);
+		before = clock_now_ns();
+		assert_int_equal(machine_hold(slot.machine, &left, NULL), 0);
+		if (clock_now_ns() - before < shortest)
+			shortest = clock_now_ns() - before;
+		assert_true(left >= before && left <= clock_now_ns());
+		assert_int_equal(machine_run(slot.machine, NULL, NULL), 0);
+	}
+	assert_true(shortest < 20 * NSEC_PER_MSEC);
+	/* slowed as it is */
+	machine_free(slot.machine);
 }
 
 static void test_machine_free__in_every_state(void **state)
@@ -389,6 +455,8 @@ int main(void)
 		cmocka_unit_test(test_machine_run__guest_works_and_judges),
 		cmocka_unit_test(test_machine_hold__stamps_and_stillness),
 		cmocka_unit_test(test_machine_new__takes_the_reserve_that_fits),
+		cmocka_unit_test(test_machine_throttle__slows_one_vcpu_until_it_is_undone),
+		cmocka_unit_test(test_machine_hold__does_not_wait_for_a_slowed_vcpu),
 		cmocka_unit_test(test_machine_free__in_every_state),
 		cmocka_unit_test(test_machine_verdict__of_one_that_is_held),
 		cmocka_unit_test(test_machine_new__bad_values),

@@ -186,6 +186,7 @@ static void test_options_migrate__defaults(void **state)
 	assert_int_equal(options.departure.max_downtime_ns, 300000000);
 	assert_int_equal(options.departure.timeout_ns, 0);
 	assert_false(options.departure.verify);
+	assert_int_equal(options.departure.if_not_converging, DECANT_NOT_CONVERGING_ABORT);
 	assert_null(options.report);
 }
 
@@ -198,11 +199,12 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	words_split(
 		&words,
 		"migrate --verify demo --channels 4 --max-downtime 20ms [fd00::2]:7 --bandwidth 8Mbit --timeout 1.5s "
-		"--report r --zero-scan off");
+		"--if-not-converging throttle --report r --zero-scan off");
 	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.departure.peer, "[fd00::2]:7");
 	assert_true(options.departure.verify);
+	assert_int_equal(options.departure.if_not_converging, DECANT_NOT_CONVERGING_THROTTLE);
 	assert_int_equal(options.departure.channels, 4);
 	assert_int_equal(options.departure.max_downtime_ns, 20000000);
 	assert_int_equal(options.departure.bandwidth_Bps, 1000000);
@@ -323,7 +325,8 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:7 --mode fast", "precopy" },
 	{ "migrate demo host:7 --zero-scan never", "auto, on or off" },
 	{ "migrate demo host:7 --if-not-converging postcopy", "not in this version" },
-	{ "migrate demo host:7 --if-not-converging wait", "abort" },
+	{ "migrate demo host:7 --if-not-converging wait", "throttle or abort" },
+	{ "migrate demo host:7 --if-not-converging", "if-not-converging" },
 	{ "migrate demo host:7 --fabric tcp --rail mlx5_0", "no rails" },
 	{ "migrate demo --fabric loop --rail mlx5_0", "no rails" },
 	{ "migrate demo host:7 --rail =mlx5_0", "LOCAL" },

@@ -139,6 +139,43 @@ static void test_report_json__forecasts_and_their_error(void **state)
 	json_object_put(report);
 }
 
+static char *printed(struct json_object *report)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	assert_non_null(out);
+	report_print(out, report);
+	fclose(out);
+	return text;
+}
+
+static void test_report_json__throttle(void **state)
+{
+	struct decant_stats stats = completed_stats();
+	struct json_object *report, *throttle;
+	char *text;
+	(void)state;
+
+	report = make_report(&stats, NULL);
+	assert_false(json_object_object_get_ex(report, "throttle", NULL));
+	json_object_put(report);
+
+	stats.throttle_max_permille = stats.throttle_vcpu_max_permille[1] = 875;
+	stats.throttle_vcpus = 3;
+	stats.throttle_ns = 1500 * NSEC_PER_MSEC;
+	report = make_report(&stats, NULL);
+	assert_true(json_object_object_get_ex(report, "throttle", &throttle));
+	assert_string_equal(
+		json_object_to_json_string_ext(throttle, JSON_C_TO_STRING_PLAIN),
+		"{\"max_permille\":875,\"ms\":1500.000,\"vcpu_max_permille\":[0,875,0],\"alike\":false}");
+	text = printed(report);
+	assert_non_null(strstr(text, "1 of 3 vCPUs slowed by up to 87.5%"));
+	free(text);
+	json_object_put(report);
+}
+
 static void test_report_json__more_passes_than_are_kept(void **state)
 {
 	struct decant_stats stats = completed_stats();
@@ -202,18 +239,6 @@ static void test_report_exit__of_each_outcome(void **state)
 	}
 }
 
-static char *printed(struct json_object *report)
-{
-	char *text = NULL;
-	size_t length;
-	FILE *out = open_memstream(&text, &length);
-
-	assert_non_null(out);
-	report_print(out, report);
-	fclose(out);
-	return text;
-}
-
 static void test_report_print__bad_verdict_is_loud(void **state)
 {
 	struct decant_stats stats = completed_stats();
@@ -256,11 +281,13 @@ static void test_report_progress_json__there_and_back(void **state)
 	stats.rate_Bps = 1000000;
 	stats.dirty_rate_Bps = 2000;
 	stats.forecast_downtime_ns = 5 * NSEC_PER_MSEC;
+	stats.throttle_permille = 640;
 	event = report_progress_json(&stats);
 	report_progress_stats(event, &back);
 
 	assert_int_equal(back.state, DECANT_STATE_PRECOPY);
 	assert_int_equal(back.progress_permille, 321);
+	assert_int_equal(back.throttle_permille, 640);
 	assert_int_equal(back.passes, 2);
 	assert_int_equal(back.rate_Bps, 1000000);
 	assert_int_equal(back.dirty_rate_Bps, 2000);
@@ -369,6 +396,7 @@ int main(void)
 		cmocka_unit_test(test_report_json__has_all_that_is_documented),
 		cmocka_unit_test(test_report_json__values),
 		cmocka_unit_test(test_report_json__forecasts_and_their_error),
+		cmocka_unit_test(test_report_json__throttle),
 		cmocka_unit_test(test_report_json__more_passes_than_are_kept),
 		cmocka_unit_test(test_report_json__guest_that_cannot_judge),
 		cmocka_unit_test(test_report_exit__of_each_outcome),
