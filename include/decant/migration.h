@@ -6,6 +6,7 @@
 #include <decant/error.h>
 #include <decant/log.h>
 #include <decant/memory.h>
+#include <decant/mover.h>
 #include <decant/state.h>
 #include <decant/stats.h>
 #include <stdbool.h>
@@ -149,6 +150,7 @@ struct decant_migration_opts {
 	 * of the calling thread that are not isolated (docs/placement.md). Copied.
 	 */
 	const char *cpus;
+	enum decant_zero_copy zero_copy;
 };
 
 #define DECANT_MIGRATION_OPTS_INIT                                                                             \

@@ -28,6 +28,13 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+/* Whether the kernel sends from guest memory without a copy of its own (MSG_ZEROCOPY); of the fabric tcp. */
+enum decant_zero_copy {
+	DECANT_ZERO_COPY_AUTO, /* where a NIC does the sending; given up where the kernel is seen to copy after all */
+	DECANT_ZERO_COPY_ON, /* wherever the kernel takes it */
+	DECANT_ZERO_COPY_OFF,
+};
+
 struct decant_mover_opts {
 	size_t size;
 	const char *peer;
@@ -41,6 +48,7 @@ struct decant_mover_opts {
 	const void *key;   /* as decant_migration_opts.key; copied by _connect(), wiped by _close() */
 	size_t key_length;
 	const char *cpus; /* as decant_migration_opts.cpus; the feeder's thread keeps its own */
+	enum decant_zero_copy zero_copy;
 };
 
 #define DECANT_MOVER_OPTS_INIT                                                                              \

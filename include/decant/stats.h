@@ -120,7 +120,8 @@ struct decant_stats {
 	uint64_t throttle_ns;           /* how long any vCPU has been slowed */
 	uint32_t throttle_vcpus;        /* vCPUs in the next, at most DECANT_VCPUS_KEPT; 0: nothing was slowed */
 	uint16_t throttle_vcpu_max_permille[DECANT_VCPUS_KEPT];
-	int throttle_alike; /* 1: nobody knows which vCPUs dirty, so all were slowed alike */
+	int throttle_alike;       /* 1: nobody knows which vCPUs dirty, so all were slowed alike */
+	uint64_t zero_copy_bytes; /* of sent_bytes, those that the kernel sent without a copy (MSG_ZEROCOPY) */
 };
 
 #pragma GCC visibility pop

@@ -34,6 +34,7 @@
 
 #include <decant/error.h>
 #include <decant/log.h>
+#include <decant/mover.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -134,16 +135,18 @@ struct fabric_source_opts {
 	uint8_t tokens[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE];  /* to show */
 	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE]; /* that the sink must show then */
 	uint64_t connect_timeout_ns;
+	enum decant_zero_copy zero_copy; /* tcp */
 	int wake_fd; /* becomes readable when source_connect() shall end with -ECANCELED; not looked at later; -1: never */
 	struct decant_log log;
 };
 
 struct fabric_source_stats {
-	uint64_t writes;      /* given to write() */
-	uint64_t bytes;       /* of them */
-	uint64_t posts;       /* calls that gave work to the kernel or device (sendmsg, ibv_post_send) */
-	uint64_t completions; /* of signalled work, where there is such a thing */
-	uint64_t cpu_ns;      /* of the fabric's own threads */
+	uint64_t writes;          /* given to write() */
+	uint64_t bytes;           /* of them */
+	uint64_t posts;           /* calls that gave work to the kernel or device (sendmsg, ibv_post_send) */
+	uint64_t completions;     /* of signalled work, where there is such a thing */
+	uint64_t cpu_ns;          /* of the fabric's own threads */
+	uint64_t zero_copy_bytes; /* of @bytes, those that the kernel sent without a copy; tcp */
 };
 
 struct fabric_ops {

@@ -99,6 +99,7 @@ static void collect(struct decant_migration *m)
 	collect_rate(m);
 	m->now.inline_pages = stats.inline_pages;
 	m->now.writes = stats.writes;
+	m->now.zero_copy_bytes = stats.zero_copy_bytes;
 	m->now.failovers = stats.failovers;
 	m->now.source_cpu_ns = stats.cpu_ns + clock_thread_cpu_ns() - m->cpu_start_ns;
 	if (stats.first_byte_ns != 0)
@@ -318,6 +319,7 @@ static int make_mover(struct decant_migration *m, struct decant_error *err)
 	setup.opts.rails = m->rails;
 	setup.opts.channels = m->opts.channels;
 	setup.opts.bandwidth_Bps = m->opts.bandwidth_Bps;
+	setup.opts.zero_copy = m->opts.zero_copy;
 	setup.opts.peer_timeout_ns = m->opts.peer_timeout_ns;
 	setup.opts.log = m->opts.log;
 	setup.key = m->key;

@@ -110,6 +110,9 @@ static int check_setup(const struct mover_setup *setup, const struct decant_memo
 	if (setup->opts.channels > FABRIC_CHANNELS_MAX)
 		return decant_error_set(err, -EINVAL, "%u channels: at most %u", setup->opts.channels,
 					FABRIC_CHANNELS_MAX);
+	if ((unsigned)setup->opts.zero_copy > DECANT_ZERO_COPY_OFF)
+		return decant_error_set(err, -EINVAL, "zero_copy: %d is none; see enum decant_zero_copy",
+					setup->opts.zero_copy);
 	if (setup->opts.name != NULL && strlen(setup->opts.name) >= WIRE_NAME_MAX)
 		return decant_error_set(err, -EINVAL, "the VM's name has more than %u bytes", WIRE_NAME_MAX - 1);
 	if (decant_memory_count(memory) == 0)
@@ -736,6 +739,7 @@ void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats)
 	*stats = (struct mover_stats){
 		.bytes = mover->bytes,
 		.writes = mover->writes,
+		.zero_copy_bytes = mover->zero_copy_bytes + now.zero_copy_bytes,
 		.inline_pages = mover->inline_pages,
 		.first_byte_ns = mover->first_byte_ns,
 		.failovers = mover->failovers,

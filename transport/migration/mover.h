@@ -30,6 +30,7 @@ struct mover_setup {
 struct mover_stats {
 	uint64_t bytes; /* guest memory pushed, repetitions after a failover included */
 	uint64_t writes;
+	uint64_t zero_copy_bytes; /* of bytes, those that the kernel sent without a copy */
 	uint64_t inline_pages;
 	uint64_t first_byte_ns; /* CLOCK_MONOTONIC of the first push, 0: none yet */
 	uint32_t failovers;

@@ -597,6 +597,7 @@ static int connect_channels(struct decant_mover *mover, const struct wire_opened
 		.address.length = opened->address_length,
 		.connect_timeout_ns = time_left(mover, mover->setup.opts.peer_timeout_ns),
 		.wake_fd = mover->wake_fd,
+		.zero_copy = mover->setup.opts.zero_copy,
 		.log = mover->log,
 	};
 	int rc = take_tokens(mover, opened, &opts, err);
@@ -631,6 +632,7 @@ static void retire_source(struct decant_mover *mover)
 	mover_map_close(mover);
 	mover->route.ops->source_stats(mover->source, &stats);
 	mover->fabric_cpu_ns += stats.cpu_ns;
+	mover->zero_copy_bytes += stats.zero_copy_bytes;
 	/* one at most, or memory would be pinned many times over */
 	mover_release(mover);
 	mover->retired_ops = mover->route.ops;

@@ -74,7 +74,7 @@ struct decant_mover {
 
 	/* any thread */
 	_Atomic bool cancelled;
-	_Atomic uint64_t bytes, writes, inline_pages, first_byte_ns, fabric_cpu_ns;
+	_Atomic uint64_t bytes, writes, inline_pages, first_byte_ns, fabric_cpu_ns, zero_copy_bytes;
 	_Atomic uint32_t failovers;
 
 	/* protected by lock */

@@ -80,6 +80,7 @@ static const char help_migrate[] =
 	"                              what to do when the guest writes faster than the fabric carries: slow the vCPUs\n"
 	"                              that write, or end the migration [abort]\n"
 	"  --zero-scan auto|on|off     look for pages of zeros, which need not be sent; auto: as long as some are found [auto]\n"
+	"  --zero-copy auto|on|off     tcp: the kernel sends from guest memory without a copy; auto: where a NIC sends [auto]\n"
 	"  --verify                    compare every page on both sides before the guest goes on\n"
 	"  --key-file FILE             the key of the destination; only its owner may read FILE\n"
 	"  --report FILE               write the report, as JSON\n"

@@ -134,7 +134,8 @@ static int departure_prepare(struct departure *departure, struct decant_error *e
 	opts.timeout_ns = from->timeout_ns;
 	opts.switchover_timeout_ns = from->switchover_timeout_ns;
 	opts.bandwidth_Bps = from->bandwidth_Bps;
-	opts.zero_scan = from->zero_scan;
+	opts.zero_scan = (enum decant_zero_scan)from->zero_scan;
+	opts.zero_copy = (enum decant_zero_copy)from->zero_copy;
 	opts.verify = from->verify;
 	opts.if_not_converging = from->if_not_converging;
 	opts.key = from->key != NULL ? from->key->bytes : NULL;

@@ -35,7 +35,8 @@ struct departure_opts {
 	uint64_t timeout_ns;
 	uint64_t switchover_timeout_ns;
 	uint64_t bandwidth_Bps;
-	enum decant_zero_scan zero_scan;
+	unsigned int zero_scan; /* enum decant_zero_scan */
+	unsigned int zero_copy; /* enum decant_zero_copy */
 	bool verify;
 	enum decant_not_converging if_not_converging;
 	const struct key *key; /* NULL: none; not in JSON; read by departure_start() alone */

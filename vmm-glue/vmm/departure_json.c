@@ -19,6 +19,7 @@ void departure_to_json(const struct departure_opts *opts, struct json_object *re
 	json_add_number(request, "switchover_timeout_ns", opts->switchover_timeout_ns);
 	json_add_number(request, "bandwidth_Bps", opts->bandwidth_Bps);
 	json_add_number(request, "zero_scan", opts->zero_scan);
+	json_add_number(request, "zero_copy", opts->zero_copy);
 	json_add_bool(request, "verify", opts->verify);
 	json_add_text(request, "if_not_converging",
 		      opts->if_not_converging == DECANT_NOT_CONVERGING_THROTTLE ? "throttle" : "abort");
@@ -60,6 +61,7 @@ int departure_from_json(struct json_object *request, struct departure_opts *opts
 	};
 	uint64_t channels = json_get_number(request, "channels", 0);
 	uint64_t zero_scan = json_get_number(request, "zero_scan", DECANT_ZERO_SCAN_AUTO);
+	uint64_t zero_copy = json_get_number(request, "zero_copy", DECANT_ZERO_COPY_AUTO);
 	int ret = departure_copy(found.peer, sizeof(found.peer), request, "peer", "", err);
 
 	if (ret == 0)
@@ -74,12 +76,15 @@ int departure_from_json(struct json_object *request, struct departure_opts *opts
 		ret = decant_error_set(err, -EINVAL, "\"channels\" is too large");
 	if (ret == 0 && zero_scan > DECANT_ZERO_SCAN_OFF)
 		ret = decant_error_set(err, -EINVAL, "\"zero_scan\" is too large");
+	if (ret == 0 && zero_copy > DECANT_ZERO_COPY_OFF)
+		ret = decant_error_set(err, -EINVAL, "\"zero_copy\" is too large");
 	if (ret == 0 && found.peer[0] == '\0' && strcmp(found.fabric, "loop") != 0)
 		ret = decant_error_set(err, -EINVAL, "\"peer\" is missing");
 	if (ret < 0)
 		return ret;
 	found.channels = (uint32_t)channels;
-	found.zero_scan = (enum decant_zero_scan)zero_scan;
+	found.zero_scan = (unsigned int)zero_scan;
+	found.zero_copy = (unsigned int)zero_copy;
 	*opts = found;
 	return 0;
 }

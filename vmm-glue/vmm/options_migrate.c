@@ -5,6 +5,7 @@
 #include "util/address.h"
 #include "util/size.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,7 @@ enum options_migrate_key {
 	KEY_IF_NOT_CONVERGING,
 	KEY_MODE,
 	KEY_ZERO_SCAN,
+	KEY_ZERO_COPY,
 	KEY_VERIFY,
 	KEY_REPORT,
 	KEY_KEY_FILE,
@@ -130,21 +132,17 @@ static int migrate_take_rate(const char *name, const char *value, uint64_t *rate
 	return -EINVAL;
 }
 
-static int migrate_take_zero_scan(const char *value, enum decant_zero_scan *scan, struct decant_error *err)
+/* the three words have the values of enum decant_zero_scan and of enum decant_zero_copy */
+static int migrate_take_choice(const char *name, const char *value, unsigned int *choice, struct decant_error *err)
 {
-	static const char *const words[] = {
-		[DECANT_ZERO_SCAN_AUTO] = "auto",
-		[DECANT_ZERO_SCAN_ON] = "on",
-		[DECANT_ZERO_SCAN_OFF] = "off",
-	};
+	static const char *const words[] = { "auto", "on", "off" };
 
-	for (unsigned int i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strcmp(value, words[i]) != 0)
-			continue;
-		*scan = (enum decant_zero_scan)i;
-		return 0;
-	}
-	return decant_error_set(err, -EINVAL, "--zero-scan %s: must be auto, on or off", value);
+	static_assert(DECANT_ZERO_SCAN_ON == 1 && DECANT_ZERO_SCAN_OFF == 2, "as in words");
+	static_assert(DECANT_ZERO_COPY_ON == 1 && DECANT_ZERO_COPY_OFF == 2, "as in words");
+	for (*choice = 0; *choice < sizeof(words) / sizeof(words[0]); ++*choice)
+		if (strcmp(value, words[*choice]) == 0)
+			return 0;
+	return decant_error_set(err, -EINVAL, "--%s %s: must be auto, on or off", name, value);
 }
 
 static int migrate_take_cpus(const char *value, struct departure_opts *departure, struct decant_error *err)
@@ -185,7 +183,9 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_MODE:
 		return migrate_take_only("mode", value, "precopy", later_modes, err);
 	case KEY_ZERO_SCAN:
-		return migrate_take_zero_scan(value, &departure->zero_scan, err);
+		return migrate_take_choice("zero-scan", value, &departure->zero_scan, err);
+	case KEY_ZERO_COPY:
+		return migrate_take_choice("zero-copy", value, &departure->zero_copy, err);
 	case KEY_VERIFY:
 		departure->verify = true;
 		return 0;
@@ -245,6 +245,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "if-not-converging", required_argument, NULL, KEY_IF_NOT_CONVERGING },
 		{ "mode", required_argument, NULL, KEY_MODE },
 		{ "zero-scan", required_argument, NULL, KEY_ZERO_SCAN },
+		{ "zero-copy", required_argument, NULL, KEY_ZERO_COPY },
 		{ "verify", no_argument, NULL, KEY_VERIFY },
 		{ "report", required_argument, NULL, KEY_REPORT },
 		{ "json", no_argument, NULL, KEY_JSON },

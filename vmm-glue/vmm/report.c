@@ -59,6 +59,7 @@ static void report_add_memory(struct json_object *json, const struct decant_stat
 	json_add_number(json, "pages_sent", stats->pages_sent);
 	json_add_number(json, "pages_skipped", stats->pages_skipped);
 	json_add_number(json, "pages_looked", stats->pages_looked);
+	json_add_number(json, "zero_copy_bytes", stats->zero_copy_bytes);
 	json_add_number(json, "inline_pages", stats->inline_pages);
 	json_add_number(json, "writes", stats->writes);
 	json_add_number(json, "source_allocated", stats->source_allocated);

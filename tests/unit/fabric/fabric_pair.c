@@ -14,6 +14,8 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
+enum decant_zero_copy pair_zero_copy = DECANT_ZERO_COPY_AUTO;
+
 static void pair_record(struct joined *pair, const struct pair_event *event)
 {
 	pthread_mutex_lock(&pair->lock);
@@ -163,6 +165,7 @@ struct joined *pair_open(const struct fabric_ops *ops, uint32_t channels)
 		.epoch = 7,
 		.connect_timeout_ns = PAIR_LATE_NS,
 		.wake_fd = -1,
+		.zero_copy = pair_zero_copy,
 	};
 	pair_rails(pair);
 	if (ops->sink_open(&pair->sink_opts, &pair->sink, &err) < 0)

@@ -68,6 +68,9 @@ void pair_connect(struct joined *pair);
 struct joined *pair_new(const struct fabric_ops *ops, uint32_t channels);
 void pair_free(struct joined *pair);
 
+/* of the pairs that are made from now on */
+extern enum decant_zero_copy pair_zero_copy;
+
 /* pair_has_rails() -- false, and the reason printed, if the fabric needs a device and this host has none */
 bool pair_has_rails(const struct fabric_ops *ops);
 

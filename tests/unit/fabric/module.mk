@@ -10,6 +10,8 @@ unit_tests += test_loop
 test_loop_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_loop.c
+unit_tests += test_zerocopy
+test_zerocopy_srcs := tests/unit/fabric/test_zerocopy.c
 unit_tests += test_tcp_hostile
 test_tcp_hostile_srcs := \
 	tests/unit/fabric/fabric_pair.c \

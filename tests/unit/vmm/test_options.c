@@ -199,7 +199,7 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	words_split(
 		&words,
 		"migrate --verify demo --channels 4 --max-downtime 20ms [fd00::2]:7 --bandwidth 8Mbit --timeout 1.5s "
-		"--if-not-converging throttle --report r --zero-scan off");
+		"--if-not-converging throttle --report r --zero-scan off --zero-copy on");
 	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
 
 	assert_string_equal(options.departure.peer, "[fd00::2]:7");
@@ -210,6 +210,7 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	assert_int_equal(options.departure.bandwidth_Bps, 1000000);
 	assert_int_equal(options.departure.timeout_ns, 1500000000);
 	assert_int_equal(options.departure.zero_scan, DECANT_ZERO_SCAN_OFF);
+	assert_int_equal(options.departure.zero_copy, DECANT_ZERO_COPY_ON);
 	assert_string_equal(options.report, "r");
 }
 
@@ -324,6 +325,7 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:7 --mode hybrid", "not in this version" },
 	{ "migrate demo host:7 --mode fast", "precopy" },
 	{ "migrate demo host:7 --zero-scan never", "auto, on or off" },
+	{ "migrate demo host:7 --zero-copy 1", "auto, on or off" },
 	{ "migrate demo host:7 --if-not-converging postcopy", "not in this version" },
 	{ "migrate demo host:7 --if-not-converging wait", "throttle or abort" },
 	{ "migrate demo host:7 --if-not-converging", "if-not-converging" },

@@ -72,6 +72,7 @@ static void test_report_json__has_all_that_is_documented(void **state)
 		"pages_sent",
 		"pages_skipped",
 		"pages_looked",
+		"zero_copy_bytes",
 		"passes",
 		"setup_ms",
 		"total_ms",

@@ -6,4 +6,5 @@ libdecant_srcs += \
 	transport/fabric/tcp/sender.c \
 	transport/fabric/tcp/tcp.c \
 	transport/fabric/tcp/tcp_sink.c \
-	transport/fabric/tcp/tcp_source.c
+	transport/fabric/tcp/tcp_source.c \
+	transport/fabric/tcp/zerocopy.c

@@ -8,7 +8,9 @@
  * are flushed; barriers and messages flush. The thread turns the writes at the head of the ring into one frame, whose
  * iovec points at its head and then straight at the pages, and gives it to sendmsg(2) in one call if the kernel takes it whole.
  *
- * Entries leave the ring when they are put into a frame, but their bytes are pending until the kernel has them.
+ * Entries leave the ring when they are put into a frame, but their bytes are pending until the kernel has them. With zero-copy the head
+ * of a frame is copied all the same, since it is overwritten by the next one's; only guest memory goes by reference, and
+ * stays pending until the kernel has let go of it (zerocopy.h).
  */
 #include "fabric/tcp/sender.h"
 
@@ -109,20 +111,49 @@ static bool sender_next(struct sender *sender)
 	return open;
 }
 
-static int sender_send(struct sender *sender)
+static bool sender_may_refer(struct sender *sender, size_t bytes)
 {
-	struct iovec *iov = sender->iov;
-	size_t left = sender->batch_iovs;
+	bool may;
 
+	pthread_mutex_lock(&sender->lock);
+	may = zerocopy_begin(&sender->zerocopy, bytes);
+	pthread_mutex_unlock(&sender->lock);
+	return may;
+}
+
+/* @bytes of @iov by reference; -1 with ENOBUFS: the kernel has no room for more of that */
+static ssize_t sender_refer(struct sender *sender, const struct msghdr *msg, size_t bytes)
+{
+	const ssize_t n = sendmsg(sender->fd, msg, MSG_NOSIGNAL | MSG_ZEROCOPY);
+	const int code = errno;
+
+	pthread_mutex_lock(&sender->lock);
+	zerocopy_end(&sender->zerocopy, bytes, n);
+	pthread_mutex_unlock(&sender->lock);
+	errno = code;
+	return n;
+}
+
+/* all of @left pieces of @iov, which is used up; @bytes: what they are together, if they may go by reference */
+static int sender_send_iov(struct sender *sender, struct iovec *iov, size_t left, size_t bytes, int flags,
+			   bool may_refer)
+{
 	while (left > 0) {
 		const struct msghdr msg = { .msg_iov = iov, .msg_iovlen = left };
-		ssize_t n = sendmsg(sender->fd, &msg, MSG_NOSIGNAL);
+		const bool refer = may_refer && sender_may_refer(sender, bytes);
+		ssize_t n = refer ? sender_refer(sender, &msg, bytes)
+				  : sendmsg(sender->fd, &msg, MSG_NOSIGNAL | flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && refer && errno == ENOBUFS) {
+			may_refer = false;
+			continue;
+		}
 		if (n < 0)
 			return errno == EPIPE ? -ECONNRESET : -errno;
 		atomic_fetch_add_explicit(&sender->posts, 1, memory_order_relaxed);
+		bytes -= may_refer ? (size_t)n : 0;
 		for (; left > 0 && (size_t)n >= iov->iov_len; iov++, left--)
 			n -= (ssize_t)iov->iov_len;
 		if (left > 0) {
@@ -131,6 +162,19 @@ static int sender_send(struct sender *sender)
 		}
 	}
 	return 0;
+}
+
+/* the frame that is in iov */
+static int sender_send(struct sender *sender)
+{
+	struct iovec *iov = sender->iov;
+	const size_t data = sender->batch_bytes;
+	int rc;
+
+	if (sender->zero_copy == DECANT_ZERO_COPY_OFF || data < ZEROCOPY_WORTH_BYTES)
+		return sender_send_iov(sender, iov, sender->batch_iovs, 0, 0, false);
+	rc = sender_send_iov(sender, iov, 1, 0, MSG_MORE, false);
+	return rc ? rc : sender_send_iov(sender, iov + 1, sender->batch_iovs - 1, data, 0, true);
 }
 
 static void sender_sent(struct sender *sender)
@@ -167,6 +211,16 @@ static void sender_goodbye(struct sender *sender)
 		shutdown(sender->fd, SHUT_WR);
 }
 
+/* What the kernel has by reference it would go on sending; to make it forget the connection is the only way to stop that. */
+static void sender_abort(struct sender *sender)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	shutdown(sender->fd, SHUT_RDWR);
+	if (atomic_load_explicit(&sender->zerocopy.in_flight, memory_order_relaxed) > 0)
+		(void)connect(sender->fd, &nobody, sizeof(nobody));
+}
+
 static void *sender_main(void *arg)
 {
 	struct sender *sender = arg;
@@ -180,10 +234,10 @@ static void *sender_main(void *arg)
 	}
 	if (rc < 0)
 		sender->lost(sender->opaque, sender->channel, rc);
-	else if (sender_orderly(sender))
+	if (rc == 0 && sender_orderly(sender))
 		sender_goodbye(sender);
 	else
-		shutdown(sender->fd, SHUT_RDWR);
+		sender_abort(sender);
 	atomic_store_explicit(&sender->cpu_ns, clock_thread_cpu_ns(), memory_order_relaxed);
 	pthread_mutex_lock(&sender->lock);
 	sender->exited = true;
@@ -205,6 +259,9 @@ int sender_start(struct sender *sender, int fd, struct decant_error *err)
 	pthread_cond_init(&sender->work, NULL);
 	pthread_cond_init(&sender->room, NULL);
 	sender->fd = fd;
+	zerocopy_open(&sender->zerocopy, fd, sender->zero_copy);
+	if (!sender->zerocopy.on)
+		sender->zero_copy = DECANT_ZERO_COPY_OFF;
 	rc = tcp_thread_start(&sender->thread, name, sender_main, sender, err);
 	if (rc < 0) {
 		sender->fd = -1;
@@ -269,6 +326,19 @@ void sender_wake(struct sender *sender)
 	pthread_mutex_lock(&sender->lock);
 	pthread_cond_broadcast(&sender->room);
 	pthread_mutex_unlock(&sender->lock);
+}
+
+void sender_reap(struct sender *sender)
+{
+	pthread_mutex_lock(&sender->lock);
+	zerocopy_reap(&sender->zerocopy);
+	pthread_mutex_unlock(&sender->lock);
+}
+
+uint64_t sender_pending(const struct sender *sender)
+{
+	return atomic_load_explicit(&sender->pending, memory_order_relaxed) +
+	       atomic_load_explicit(&sender->zerocopy.in_flight, memory_order_relaxed);
 }
 
 void sender_close(struct sender *sender)

@@ -8,6 +8,7 @@
 #define TCP_SENDER_H
 
 #include "fabric/tcp/frame.h"
+#include "fabric/tcp/zerocopy.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +36,7 @@ struct sender {
 	/* set at start, read-only after */
 	int fd;
 	uint32_t channel;
+	enum decant_zero_copy zero_copy;
 	void (*lost)(void *opaque, uint32_t channel,
 		     int code); /* sending failed; from the sender's thread, no lock held */
 	void *opaque;
@@ -55,6 +57,7 @@ struct sender {
 	bool sending;
 	bool closed;
 	bool exited;
+	struct zerocopy zerocopy;
 
 	/* written under lock or by the thread; read by anyone, relaxed: statistics */
 	_Atomic uint64_t pending; /* bytes not yet handed to the kernel */
@@ -72,9 +75,15 @@ struct sender {
 /*
  * sender_start() -- take over @fd, of a connected, prepared socket, once it has returned 0
  *
- * @sender is all zeros but for channel, lost and opaque.
+ * @sender is all zeros but for channel, zero_copy, lost and opaque.
  */
 int sender_start(struct sender *sender, int fd, struct decant_error *err);
+
+/* sender_reap() -- take the completions of what was sent by reference: when the socket has an error to tell; any thread */
+void sender_reap(struct sender *sender);
+
+/* sender_pending() -- bytes queued that may still be read from guest memory; any thread */
+uint64_t sender_pending(const struct sender *sender);
 
 /* sender_push() -- queue a write or, when no write has to be gathered first, anything else; -EAGAIN: full */
 int sender_push(struct sender *sender, const struct sender_entry *entry);

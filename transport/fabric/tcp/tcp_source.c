@@ -33,6 +33,7 @@ struct fabric_source {
 	/* set at connect, read-only after */
 	uint32_t channels;
 	uint32_t credits; /* granted at the start */
+	enum decant_zero_copy zero_copy;
 	struct decant_log log;
 	uint8_t *messages; /* TCP_CREDITS slots of FABRIC_MESSAGE_MAX */
 	int wake_fd;
@@ -161,6 +162,8 @@ static void *source_reader(void *arg)
 
 	while (err.code == 0 && source_poll(source, set)) {
 		for (uint32_t i = 0; i < source->channels && err.code == 0; i++) {
+			if (set[i].revents & POLLERR)
+				sender_reap(&source->sender[i]);
 			if (set[i].revents != 0 && source_read(source, i, bytes, &have, &err) < 0)
 				decant_error_prefix(&err, "tcp source: channel %" PRIu32, i);
 		}
@@ -250,6 +253,7 @@ static int source_start(struct fabric_source *source, int *fds, uint32_t credits
 
 		*sender = (struct sender){
 			.channel = started,
+			.zero_copy = source->zero_copy,
 			.credits = started == 0 ? credits : 0,
 			.lost = source_channel_lost,
 			.opaque = source,
@@ -322,6 +326,7 @@ static struct fabric_source *source_new(const struct fabric_source_opts *opts, s
 		return NULL;
 	}
 	source->channels = opts->channels;
+	source->zero_copy = opts->zero_copy;
 	source->log = opts->log;
 	source->messages = messages;
 	source->wake_fd = wake_fd;
@@ -484,7 +489,7 @@ uint64_t tcp_source_pending(const struct fabric_source *source)
 	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < source->channels; i++)
-		bytes += atomic_load_explicit(&source->sender[i].pending, memory_order_relaxed);
+		bytes += sender_pending(&source->sender[i]);
 	return bytes;
 }
 
@@ -507,6 +512,8 @@ void tcp_source_stats(const struct fabric_source *source, struct fabric_source_s
 	for (uint32_t i = 0; i < source->channels; i++) {
 		stats->posts += atomic_load_explicit(&source->sender[i].posts, memory_order_relaxed);
 		stats->cpu_ns += atomic_load_explicit(&source->sender[i].cpu_ns, memory_order_relaxed);
+		stats->zero_copy_bytes += atomic_load_explicit(&source->sender[i].zerocopy.referenced,
+							       memory_order_relaxed);
 	}
 }
 
@@ -518,6 +525,8 @@ void tcp_source_stop(struct fabric_source *source)
 		source_stop_senders(source, source->channels);
 		io_wake_set(source->wake_fd);
 		pthread_join(source->reader, NULL);
+		for (uint32_t i = 0; i < source->channels; i++)
+			sender_reap(&source->sender[i]);
 		source->stopped = true;
 	}
 	pthread_mutex_unlock(&source->stop_lock);
