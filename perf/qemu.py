@@ -40,7 +40,9 @@ def qemu_program(build):
 @functools.cache
 def qemu_version(program):
     out = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
-    return out.splitlines()[0] if out else "?"
+    version = out.splitlines()[0] if out else "a QEMU of unknown version"
+    print(f"To compare with: {version}", flush=True)  # once
+    return version
 
 
 class Qmp:
@@ -76,7 +78,10 @@ class Qmp:
 
     def call(self, verb, **arguments):
         words = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self.socket.sendall(json.dumps({"execute": verb, "arguments": words}).encode())
+        try:
+            self.socket.sendall(json.dumps({"execute": verb, "arguments": words}).encode())
+        except OSError as why:
+            raise Unmeasured(f"QEMU's monitor: {why}") from None
         while True:
             answer = self._read()
             if "event" in answer:
