@@ -57,7 +57,7 @@ static struct json_object *placement_node(const struct topology *topology, const
 void probe_placement(struct json_object *probe, struct json_object *advice)
 {
 	const struct topology *topology = topology_get();
-	struct json_object *object = json_object_new_object();
+	struct json_object *section = json_object_new_object();
 	struct json_object *nodes = json_object_new_array();
 	struct placement placement;
 	struct placement_host host;
@@ -65,18 +65,18 @@ void probe_placement(struct json_object *probe, struct json_object *advice)
 
 	placement_look("", &host);
 	placement_choose(&host, NULL, &placement, NULL);
-	placement_add_cpus(object, "cpus", &placement.cpus);
-	json_add_text(object, "why", placement.why);
-	placement_add_cpus(object, "affinity", &host.affinity);
-	placement_add_cpus(object, "cpuset", &host.cpuset);
-	placement_add_cpus(object, "isolated", &host.isolated);
+	placement_add_cpus(section, "cpus", &placement.cpus);
+	json_add_text(section, "why", placement.why);
+	placement_add_cpus(section, "affinity", &host.affinity);
+	placement_add_cpus(section, "cpuset", &host.cpuset);
+	placement_add_cpus(section, "isolated", &host.isolated);
 	for (uint32_t i = 0; i < topology->count; i++)
 		json_object_array_add(nodes, placement_node(topology, &topology->node[i], &placement));
-	json_object_object_add(object, "nodes", nodes);
-	json_object_object_add(probe, "placement", object);
+	json_object_object_add(section, "nodes", nodes);
+	json_object_object_add(probe, "placement", section);
 	cpus_and(&wrong, &placement.cpus, &host.isolated);
 	if (cpus_count(&wrong) > 0)
 		probe_advise(advice,
 			     "CPUs: decant's threads would run on isolated ones, since this process has no others: "
-			     "give its cpuset some, or name them with --cpus");
+			     "give its cpuset some that are not");
 }
