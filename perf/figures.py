@@ -7,6 +7,8 @@ median.
 import statistics
 
 GB = 1e9
+PAGE = 4096
+KEPT_UP = 0.9  # of the dirty rate that was asked for: from there on a guest has kept it
 
 
 def _report(run):
@@ -32,6 +34,20 @@ def _ratio(over, under):
     return over / under if over is not None and under else None
 
 
+def _phase(begin, end, stamps="stamps_ns"):
+    """From one state to another, by the clock of one end."""
+    def tell(run):
+        at = _report(run).get(stamps) or {}
+        return (at[end] - at[begin]) / 1e6 if begin in at and end in at else None
+    return tell
+
+
+def _dirty_ratio(run):
+    """What the guest wrote before the migration, by what the fabric was held to."""
+    written = _seen(run).get("work_before")
+    return _ratio(written * PAGE if written is not None else None, run.get("bandwidth_Bps"))
+
+
 def _work(key):
     return lambda run: _seen(run).get(key)
 
@@ -47,6 +63,13 @@ FIGURES = {
     "pause_guest": ("ms", lambda run: _report(run).get("guest_pause_ms")),
     "pause_seen": ("ms", lambda run: _seen(run).get("pause_ms")),
     "pause_network": ("ms", lambda run: _seen(run).get("network_pause_ms")),
+    "phase_setup": ("ms", _phase("connecting", "precopy")),
+    "phase_passes": ("ms", _phase("precopy", "switchover")),
+    "phase_handover": ("ms", _phase("switchover", "go")),
+    "phase_start": ("ms", _phase("go", "completed")),
+    "phase_dest_prepare": ("ms", _phase("connecting", "precopy", "dest_stamps_ns")),
+    "phase_dest_load": ("ms", _phase("switchover", "go", "dest_stamps_ns")),
+    "phase_dest_start": ("ms", _phase("go", "completed", "dest_stamps_ns")),
     "cpu_source_per_gb": ("s/GB", lambda run: _cpu_per_gb(run, "source")),
     "cpu_dest_per_gb": ("s/GB", lambda run: _cpu_per_gb(run, "dest")),
     "cpu_vcpus_per_gb": ("s/GB", lambda run: _seen_cpu_per_gb(run, "vcpu_cpu_s")),
@@ -55,6 +78,7 @@ FIGURES = {
     "work_during": ("pages/s", _work("work_during")),
     "work_after": ("pages/s", _work("work_after")),
     "work_kept": ("", lambda run: _ratio(_seen(run).get("work_during"), _seen(run).get("work_before"))),
+    "dirty_ratio": ("", _dirty_ratio),
     "converged": ("", lambda run: float(run["converged"])),
 }
 
@@ -75,9 +99,17 @@ def middle_run(runs):
     return sorted(known, key=lambda run: _report(run)["total_ms"])[len(known) // 2] if known else None
 
 
+def _verdict(point):
+    """Whether it converges at that dirty rate; None where the guest was too slow to tell."""
+    if not all(run["converged"] for run in point["runs"]):
+        return False
+    kept = point["summary"].get("dirty_ratio")
+    return True if kept is None or kept["median"] >= KEPT_UP * point["x"] else None
+
+
 def edge(points):
     """The highest ratio of dirty rate to bandwidth up to which all runs have converged, and the lowest at which one has not."""
-    told = sorted((point["x"], all(run["converged"] for run in point["runs"])) for point in points if point["runs"])
-    fails_from = next((x for x, good in told if not good), None)
+    told = sorted((point["x"], _verdict(point)) for point in points if point["runs"])
+    fails_from = next((x for x, good in told if good is False), None)
     good = [x for x, good in told if good and (fails_from is None or x < fails_from)]
     return (good[-1] if good else None), fails_from

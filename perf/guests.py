@@ -46,7 +46,16 @@ class Pair(vms.DecantPair):
             report = json.load(text)
         if done.returncode != 0:
             raise NotConverged(report)
+        if self.peer:
+            report["dest_stamps_ns"] = self._dest_stamps()
         return report
+
+    def _dest_stamps(self):
+        line = self.said["listening"].line()
+        event = json.loads(line) if line else {}
+        if event.get("event") != "arrived":
+            raise places.Unmeasured(f"the destination has said {line.strip() or 'nothing'}, and not that the VM has arrived")
+        return event["stamps_ns"]
 
 
 def seen_facts(seen):

@@ -27,6 +27,7 @@ COLUMNS = {
     "cpu_dest_per_gb": ("dest., s/GB", 1, 2),
     "cpu_vcpus_per_gb": ("vCPUs, s/GB", 1, 2),
     "cpu_softirq_per_gb": ("softirq, s/GB", 1, 2),
+    "dirty_ratio": ("dirty rate / bandwidth", 1, 2),
     "work_kept": ("work kept", 1, 2),
     "converged": ("converged", 1, 2),
 }
@@ -77,7 +78,7 @@ def convergence(sweep):
     good, bad = sweep.get("converges_to"), sweep.get("fails_from")
     at = f"held to {sweep['bandwidth_Bps'] / 1e6:.0f} MB/s"
     if bad is None:
-        return f"<p>With the fabric {at} it converged at every dirty rate.</p>"
+        return f"<p>With the fabric {at} it converged at every dirty rate that the guest kept up{f', up to {good:g} of that' if good else ''}.</p>"
     if good is None:
         return f"<p>With the fabric {at} it did not converge at any dirty rate.</p>"
     return f"<p>With the fabric {at} it converges up to a dirty rate of {good:g} of that, and no more from {bad:g}.</p>"

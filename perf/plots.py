@@ -13,6 +13,8 @@ from places import Unmeasured
 
 SECONDS = 60
 WIDTH, HEIGHT = 760, 340
+PAGE = 4096
+WORK_STEPS = 80  # of the guest's work, so that a curve is one
 WORK_AROUND_MS = 500  # of the guest's work, drawn before the command and after the pause
 
 
@@ -61,7 +63,7 @@ def bar_rows(points, name, index, count, scale):
     return rows
 
 
-def bars(title, sweep, wanted, y, scale=1.0):
+def bars(title, sweep, wanted, y, scale=1.0, more="set yrange [0:*]\n"):
     """@wanted: figure -> its name in the key. None if no point tells any."""
     points = sweep["points"]
     told = [name for name in wanted if any(name in point["summary"] for point in points)]
@@ -69,7 +71,7 @@ def bars(title, sweep, wanted, y, scale=1.0):
         return None
     series = [Series(wanted[name], bar_rows(points, name, index, len(told), scale)) for index, name in enumerate(told)]
     tics = ", ".join(f"{text(point['label'])} {place}" for place, point in enumerate(points))
-    script = frame(title, sweep["axis"], y) + f"set xtics ({tics})\nset xrange [-0.6:{len(points) - 0.4}]\nset yrange [0:*]\n"
+    script = frame(title, sweep["axis"], y) + f"set xtics ({tics})\nset xrange [-0.6:{len(points) - 0.4}]\n" + more
     script += f"set boxwidth {0.75 / len(told):.4f}\nset style fill solid 0.6\n"
     script += "".join(block(number, one) for number, one in enumerate(series))
     drawn = [f"$data{number} using 1:2 with boxes lc {number + 1} title {text(one.title)}, "
@@ -89,25 +91,26 @@ def curves(title, series, x, y, style, more=""):
 
 
 def pass_rows(run):
-    """When each pass began, in ms after the command, and the MiB that were sent in it."""
+    """When each pass began, in ms after the command, and the MiB that were sent in it; nothing shows as one page."""
     at, rows = run["report"]["setup_ms"], []
     for one in run["report"]["passes"]:
-        rows.append((at, max(one["bytes"], 1) / (1 << 20)))
+        rows.append((at, max(one["bytes"], PAGE) / (1 << 20)))
         at += one["ms"]
     return rows + [(at, rows[-1][1])] if rows else []
 
 
 def work_rows(run):
-    """The guest's work by time, as a share of what it did before the command; 10 ms at a time."""
+    """The guest's work by time, as a share of what it did before the command."""
     seen = run.get("seen")
     if not seen or not seen.get("work_before"):
         return []
     rows, begin = [], None
     last = seen["total_ms"] + WORK_AROUND_MS
+    step = max(10, (last + WORK_AROUND_MS) / WORK_STEPS)
     for at, pages in seen["work"]:
         if begin is None or pages < begin[1]:
             begin = (at, pages)
-        elif at - begin[0] >= 10 and -WORK_AROUND_MS <= at <= last:
+        elif at - begin[0] >= step and -WORK_AROUND_MS <= at <= last:
             rows.append((at, (pages - begin[1]) * 1e3 / (at - begin[0]) / seen["work_before"]))
             begin = (at, pages)
     return rows
@@ -125,10 +128,14 @@ def of_sweep(sweep):
          bars("Throughput", sweep, {"throughput": "decant", "baseline": "baseline"}, "MB/s", 1e-6)),
         ("The pause, as three clocks see it", bars("Pauses", sweep, {
             "pause_vmm": "VMM", "pause_guest": "guest's TSC", "pause_seen": "heartbeat", "pause_network": "network"}, "ms")),
+        ("Phases by the stamps of both ends: until memory can travel, passes, from the guest's pause to GO, from GO to the running guest",
+         bars("Phases", sweep, {"phase_setup": "set-up", "phase_passes": "passes", "phase_handover": "hand-over", "phase_start": "start",
+                                "phase_dest_prepare": "dest.: prepare", "phase_dest_load": "dest.: load", "phase_dest_start": "dest.: start"},
+              "ms", more="set logscale y\nset format y '%g'\nset yrange [0.01:*]\n")),
         ("CPU time for each GB that was sent", bars("CPU per GB", sweep, {
             "cpu_source_per_gb": "source", "cpu_dest_per_gb": "destination", "cpu_softirq_per_gb": "softirq"}, "s/GB")),
         ("Passes of the middle run: when each began, and how much it sent",
-         curves("Passes", middles(sweep, pass_rows), "ms after the command", "MiB", "steps", "set logscale y\n")),
+         curves("Passes", middles(sweep, pass_rows), "ms after the command", "MiB", "steps", "set logscale y\nset format y '%g'\n")),
         ("The guest's work in the middle run, as a share of before",
          curves("Guest's work", middles(sweep, work_rows), "ms after the command", "share", "lines", "set yrange [0:*]\n")),
     ]

@@ -32,7 +32,7 @@ def take_run(setup, point):
     if point.fabric == "rdma" and not setup.device:
         raise places.Unmeasured("this host has no RDMA device")
     baseline = BASELINES[point.baseline](baseline_setup(setup, point))
-    return {"baseline_Bps": baseline, **guests.migrate_once(setup, point)}
+    return {"baseline_Bps": baseline, "bandwidth_Bps": point.bandwidth or None, **guests.migrate_once(setup, point)}
 
 
 class Sweeper:

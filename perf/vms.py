@@ -23,6 +23,7 @@ class DecantPair:
         self.program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(setup.driver))), "decant")
         self.prefix = list(prefix)  # words before both commands
         self.ends = self.peer = self.runtime = None
+        self.said = {}  # event -> the process that has said it
 
     def _start(self, stack, place, event, words):
         """What it says with its @event, and its PID."""
@@ -36,6 +37,7 @@ class DecantPair:
         found = json.loads(said) if said else {}
         if not pid.isdigit() or found.get("event") != event:
             raise Unmeasured(f"`{words_text(words)}` has not said \"{event}\"")
+        self.said[event] = process
         return found, int(pid)
 
     def _start_receiver(self, stack):

@@ -13,6 +13,7 @@ extern "C" {
 
 #define DECANT_PASSES_MAX 64  /* passes kept in the statistics; later ones are added up in the last */
 #define DECANT_VCPUS_KEPT 256 /* vCPUs of which the statistics tell one by one */
+#define DECANT_STAMPS_MAX 16  /* more than there are states */
 
 /*
  * Where a migration is, seen from the source.
@@ -122,6 +123,12 @@ struct decant_stats {
 	uint16_t throttle_vcpu_max_permille[DECANT_VCPUS_KEPT];
 	int throttle_alike;       /* 1: nobody knows which vCPUs dirty, so all were slowed alike */
 	uint64_t zero_copy_bytes; /* of sent_bytes, those that the kernel sent without a copy (MSG_ZEROCOPY) */
+	/*
+	 * When each enum decant_migration_state was come to, on this host's CLOCK_MONOTONIC; 0: not at all. At the destination: CONNECTING is the
+	 * source's hello, PRECOPY that memory can come, SWITCHOVER the source's guest was paused, GO its coming, COMPLETED that the guest runs here.
+	 */
+	uint64_t state_ns[DECANT_STAMPS_MAX];
+	int64_t clock_offset_ns; /* the destination's clock less the source's; known from GO on */
 };
 
 #pragma GCC visibility pop

@@ -226,6 +226,26 @@ static void expect_plausible_stats(const struct rig *rig)
 	assert_true(stats->downtime_ns <= stats->downtime_bound_ns + stats->clock_error_ns);
 }
 
+/* Each state later than the one before it; both ends run by one clock here. */
+static void expect_stamps(const struct rig *rig)
+{
+	struct decant_stats there = { .size = sizeof(there) };
+	const uint64_t *source = rig->stats.state_ns, *destination = there.state_ns;
+
+	decant_receiver_get_stats(rig->receiver, &there);
+	for (int state = DECANT_STATE_CONNECTING; state < DECANT_STATE_COMPLETED; state++) {
+		assert_true(source[state] > 0);
+		assert_true(source[state] <= source[state + 1]);
+		assert_true(destination[state] > 0);
+		assert_true(destination[state] <= destination[state + 1]);
+	}
+	assert_true(source[DECANT_STATE_CONNECTING] <= destination[DECANT_STATE_CONNECTING]);
+	assert_true(destination[DECANT_STATE_PRECOPY] <= source[DECANT_STATE_PRECOPY]);
+	assert_true(source[DECANT_STATE_SWITCHOVER] <= destination[DECANT_STATE_SWITCHOVER]);
+	assert_true(source[DECANT_STATE_GO] <= destination[DECANT_STATE_GO]);
+	assert_true(llabs(rig->stats.clock_offset_ns) <= (long long)rig->stats.clock_error_ns);
+}
+
 void rig_expect_moved(struct rig *rig)
 {
 	if (rig->ret != 0)
@@ -234,6 +254,7 @@ void rig_expect_moved(struct rig *rig)
 	if (rig->receive_ret != 0)
 		fail_msg("decant_receiver_run: %d: %s", rig->receive_ret, rig->receive_err.msg);
 	expect_plausible_stats(rig);
+	expect_stamps(rig);
 	assert_ptr_equal(rig->received, synthetic_memory(rig->destination));
 	expect_progress(rig->source, false);
 	if (rig->config.writers > 0)

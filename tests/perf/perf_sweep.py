@@ -42,6 +42,7 @@ def equal(found, wanted):
 def a_run(total=100.0, converged=True, **report):
     """What sweep.take_run() would bring."""
     told = {"total_ms": total, "setup_ms": 5.0, "downtime_ms": 2.0, "guest_pause_ms": 3.0, "throughput_Bps": 2e9, "sent_bytes": 1 << 30,
+            "stamps_ns": {"connecting": 1000000, "precopy": 6000000, "switchover": 90000000, "go": 91000000, "completed": 91500000},
             "source_cpu_ms": 100.0, "dest_cpu_ms": 300.0,
             "passes": [{"ms": 80.0, "bytes": 1 << 29, "dirty_pages": 9}, {"ms": 3.0, "bytes": 4096, "dirty_pages": 1}], **report}
     work = [[at, 1000 * (at + 100)] for at in range(-100, 200, 5)]
@@ -82,6 +83,7 @@ def test_summary__divides_by_what_the_same_run_had():
 
     equal(told["throughput_vs_baseline"]["median"], 0.8)
     equal(told["work_kept"]["median"], 0.9)
+    equal((told["phase_setup"]["median"], told["phase_start"]["median"]), (5, 0.5))
     equal(round(told["cpu_dest_per_gb"]["median"] * (1 << 30) / 1e9, 6), 0.3)
 
 
@@ -93,8 +95,18 @@ def test_middle_run__is_the_one_to_draw():
 def test_edge__lies_below_the_first_that_has_not_converged():
     points = [{"x": x, "runs": [a_run(converged=good)]} for x, good in ((0, True), (1, False), (0.5, True), (1.5, True))]
 
+    for point in points:
+        point["summary"] = figures.summary(point["runs"])
     equal(figures.edge(points), (0.5, 1))
     equal(figures.edge(points[:1]), (0, None))
+
+
+def test_edge__knows_nothing_of_rates_that_the_guest_did_not_keep_up():
+    slow = {"x": 1, "runs": [dict(a_run(), bandwidth_Bps=5000000000)]}
+    slow["summary"] = figures.summary(slow["runs"])
+
+    equal(round(slow["summary"]["dirty_ratio"]["median"], 3), 0.819)
+    equal(figures.edge([slow]), (None, None))
 
 
 # ---- sweeps ----
@@ -147,8 +159,8 @@ def test_page__has_each_sweep_its_plots_and_needs_nothing_else():
     text = page.page(a_page())
 
     drawn = [base64.b64decode(svg).decode() for svg in re.findall(r"data:image/svg\+xml;base64,([^']+)", text)]
-    equal(len(drawn), 5)
-    for svg, words in zip(drawn, (("decant", "baseline"), ("VMM", "heartbeat"), ("softirq",), ("Passes",), ("share",))):
+    equal(len(drawn), 6)
+    for svg, words in zip(drawn, (("decant", "baseline"), ("VMM", "heartbeat"), ("hand-over",), ("softirq",), ("Passes",), ("share",))):
         assert all(word in svg for word in words), words
     equal(set(re.findall(r"(?:src|href)='?(\w+)", text)), {"data"})
     assert "<td>0.80" in text and "kernel" in text
@@ -253,6 +265,7 @@ def test_command__measures_over_its_ssh_and_draws_a_page():
     point, = found["sweeps"]["channels"]["points"]
     told = {name: one["median"] for name, one in point["summary"].items()}
     assert told["pause_seen"] > 0 and told["work_before"] > 0 and told["work_after"] > 0, told
+    assert told["phase_setup"] >= told["phase_dest_prepare"] > 0 and told["phase_start"] > 0, told
     assert told["throughput"] > 0 and told["baseline"] > 0 and told["total"] >= told["pause_vmm"], told
     equal((point["runs"][0]["report"]["guest_verdict"], found["there"]["kernel"]), ("ok", found["here"]["kernel"]))
     with open(os.path.join(SCRATCH, "hosts"), encoding="utf-8") as text:

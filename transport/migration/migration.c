@@ -60,6 +60,7 @@ int migration_step(struct decant_migration *m, enum handover_source_event event,
 			return next;
 		m->now.state = m->stats.state = (enum decant_migration_state)next;
 	}
+	m->now.state_ns[next] = clock_now_ns();
 	io_wake_set(m->event_fd);
 	migration_publish(m, true);
 	return 0;

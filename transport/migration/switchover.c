@@ -158,6 +158,7 @@ static void account_pause(struct decant_migration *m, const struct wire_handover
 	m->now.downtime_ns = downtime > 0 ? (uint64_t)downtime : 0;
 	m->now.downtime_bound_ns = bound > m->now.verify_ns ? bound - m->now.verify_ns : 0;
 	m->now.clock_error_ns = handover->clock_error_ns;
+	m->now.clock_offset_ns = handover->clock_offset_ns;
 	m->now.dest_cpu_ns = running->cpu_ns;
 }
 

@@ -215,6 +215,12 @@ static int load_state(struct decant_receiver *receiver, struct decant_error *err
 	return rc;
 }
 
+static void stamp(struct decant_receiver *receiver, enum decant_migration_state state)
+{
+	DECANT_AUTO_UNLOCK(&receiver->lock);
+	receiver->stats.state_ns[state] = clock_now_ns();
+}
+
 static int say_ready(struct decant_receiver *receiver, uint64_t load_ns, struct decant_error *err)
 {
 	const struct wire_ready ready = {
@@ -282,6 +288,9 @@ static int start_vm(struct decant_receiver *receiver, struct decant_error *err)
 	DECANT_AUTO_UNLOCK(&receiver->lock);
 	receiver->stats.dest_cpu_ns = running.cpu_ns;
 	receiver->stats.state = DECANT_STATE_COMPLETED;
+	receiver->stats.state_ns[DECANT_STATE_COMPLETED] = running.entered_ns;
+	receiver->stats.clock_offset_ns = receiver->handover.clock_offset_ns;
+	receiver->stats.clock_error_ns = receiver->handover.clock_error_ns;
 	return 0;
 }
 
@@ -293,6 +302,7 @@ static int take_handover(struct decant_receiver *receiver, const struct peer_mes
 
 	if (rc < 0)
 		return rc;
+	stamp(receiver, DECANT_STATE_SWITCHOVER);
 	incoming_fence(receiver->incoming);
 	start = clock_now_ns();
 	rc = load_state(receiver, err);
@@ -300,9 +310,10 @@ static int take_handover(struct decant_receiver *receiver, const struct peer_mes
 		rc = say_ready(receiver, clock_now_ns() - start, err);
 	if (rc == 0)
 		rc = await_go(receiver, err);
-	if (rc == 0)
-		rc = start_vm(receiver, err);
-	return rc;
+	if (rc < 0)
+		return rc;
+	stamp(receiver, DECANT_STATE_GO);
+	return start_vm(receiver, err);
 }
 
 /* ---- one session ---- */
@@ -336,6 +347,8 @@ static int takeover_serve(struct decant_receiver *receiver, struct decant_error 
 	struct peer_message message;
 	int rc = incoming_prepare(receiver->incoming, err);
 
+	if (rc == 0)
+		stamp(receiver, DECANT_STATE_PRECOPY);
 	while (rc == 0) {
 		rc = incoming_next(receiver->incoming, CLOCK_NEVER, &message, err);
 		if (rc < 0)
@@ -372,6 +385,7 @@ static int begin(struct decant_receiver *receiver, const struct handshake *hands
 		receiver->lease_until_ns = 0;
 		decant_error_clear(&receiver->never_why);
 		memset(&receiver->stats, 0, sizeof(receiver->stats));
+		receiver->stats.state_ns[DECANT_STATE_CONNECTING] = clock_now_ns();
 	}
 	memcpy(receiver->id, hello->id, sizeof(receiver->id));
 	receiver->created = false;

@@ -148,6 +148,12 @@ struct machine *arrival_take(struct arrival *arrival, struct control_claim *clai
 	return arrival->slot.machine;
 }
 
+void arrival_stats(struct arrival *arrival, struct decant_stats *stats)
+{
+	stats->size = sizeof(*stats);
+	decant_receiver_get_stats(arrival->receiver, stats);
+}
+
 void arrival_stop(struct arrival *arrival)
 {
 	decant_receiver_stop(arrival->receiver);

@@ -43,6 +43,9 @@ bool arrival_finished(struct arrival *arrival);
  */
 struct machine *arrival_take(struct arrival *arrival, struct control_claim *claim, struct decant_error *err);
 
+/* arrival_stats() -- of the migration that has brought it */
+void arrival_stats(struct arrival *arrival, struct decant_stats *stats);
+
 /* arrival_stop() -- make it finish, if no VM is running yet */
 void arrival_stop(struct arrival *arrival);
 

@@ -221,6 +221,8 @@ static void owner_arrived(struct owner *owner)
 	struct control_claim claim = CONTROL_CLAIM_INIT;
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct machine *machine = arrival_take(owner->arrival, &claim, &err);
+	struct json_object *members;
+	struct decant_stats stats;
 
 	owner->arriving = false;
 	if (machine == NULL) {
@@ -231,7 +233,10 @@ static void owner_arrived(struct owner *owner)
 	if (claim.lock_fd >= 0 && owner_serve(owner, machine_config(machine)->name, &claim, &err) < 0)
 		owner_complain(owner, "it runs, and cannot be controlled: %s", err.msg);
 	owner_adopt(owner, machine);
-	owner_say(owner, "arrived", owner_members(owner), "%s: arrived%s", owner->name,
+	arrival_stats(owner->arrival, &stats);
+	members = owner_members(owner);
+	json_object_object_add(members, "stamps_ns", report_stamps_json(&stats));
+	owner_say(owner, "arrived", members, "%s: arrived%s", owner->name,
 		  machine_get_state(machine) == MACHINE_HELD ? ", paused as it was" : "");
 	if (owner->stop_asked)
 		owner_end(owner, EXIT_DONE);

@@ -124,6 +124,17 @@ static void report_add_verdict(struct json_object *json, const struct decant_ver
 	json_add_number(json, "guest_work_rate", verdict->work_rate);
 }
 
+struct json_object *report_stamps_json(const struct decant_stats *stats)
+{
+	struct json_object *stamps = json_object_new_object();
+
+	for (int state = DECANT_STATE_CONNECTING; state <= DECANT_STATE_IN_DOUBT; state++)
+		if (stats->state_ns[state] != 0)
+			json_add_number(stamps, decant_strstate((enum decant_migration_state)state),
+					stats->state_ns[state]);
+	return stamps;
+}
+
 struct json_object *report_json(const struct report *report)
 {
 	struct json_object *json = json_object_new_object();
@@ -143,6 +154,8 @@ struct json_object *report_json(const struct report *report)
 	report_add_memory(json, stats);
 	report_add_times(json, stats);
 	report_add_forecast_error(json, stats);
+	json_object_object_add(json, "stamps_ns", report_stamps_json(stats));
+	json_object_object_add(json, "clock_offset_ns", json_object_new_int64(stats->clock_offset_ns));
 	json_add_ms(json, "max_downtime_ms", report->max_downtime_ns);
 	report_add_throttle(json, stats);
 	report_add_verdict(json, &stats->verdict);

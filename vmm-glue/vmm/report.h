@@ -29,6 +29,9 @@ struct report {
 /* report_json() -- the report as documented in decant(1); the caller's */
 struct json_object *report_json(const struct report *report);
 
+/* report_stamps_json() -- when each state was come to: {"connecting": ns, ...} */
+struct json_object *report_stamps_json(const struct decant_stats *stats);
+
 /* report_exit() -- the exit status that a report calls for */
 enum report_exit report_exit(struct json_object *report);
 

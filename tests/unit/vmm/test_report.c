@@ -73,6 +73,8 @@ static void test_report_json__has_all_that_is_documented(void **state)
 		"pages_skipped",
 		"pages_looked",
 		"zero_copy_bytes",
+		"stamps_ns",
+		"clock_offset_ns",
 		"passes",
 		"setup_ms",
 		"total_ms",
