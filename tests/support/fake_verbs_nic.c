@@ -8,6 +8,7 @@
  */
 #include "support/fake_verbs_private.h"
 
+#include "util/bitmap.h"
 #include "util/clock.h"
 #include "util/fault.h"
 
@@ -293,46 +294,45 @@ static void fail(struct fake_qp *qp, const struct job *job, enum ibv_wc_status s
 }
 
 /*
- * Relaxed ordering: what a receiver has seen a completion after is in memory, and nothing else is in any order. Of the pages that are
- * written once more before that the older contents are taken aside here, to be put back.
+ * Relaxed ordering: what a receiver has seen a completion after is in memory, and nothing else is in any order. The pages of a WRITE that
+ * were written once before that, as a bitmap: they keep what they have. NULL: there are none.
  */
-struct aside {
-	uint8_t *at;
-	uint8_t bytes[PAGE];
-};
-
-static struct aside *take_aside(const struct fake_qp *peer, const struct job *job, size_t *count)
+static uint64_t *find_unordered(const struct fake_qp *peer, const struct job *job)
 {
 	const struct span *span = &job->to[0];
 	const uint64_t offset = (uint64_t)(span->memory - (uint8_t *)span->mr->base.addr);
 	const uint64_t pages = (offset % PAGE + job->length + PAGE - 1) / PAGE;
-	struct aside *aside = NULL;
+	uint64_t *unordered = NULL;
 
-	*count = 0;
 	for (uint64_t i = 0; i < pages; i++) {
 		struct fake_landing *landing = &span->mr->landing[offset / PAGE + i];
 
 		if (landing->qp_num == peer->base.qp_num && landing->number > peer->seen) {
-			aside = realloc(aside, (*count + 1) * sizeof(*aside));
-			if (aside == NULL)
+			if (unordered == NULL)
+				unordered = bitmap_new(pages);
+			if (unordered == NULL)
 				fake_refuse("out of memory");
-			aside[*count].at = (uint8_t *)span->mr->base.addr + (offset / PAGE + i) * PAGE;
-			memcpy(aside[*count].bytes, aside[*count].at, PAGE);
-			++*count;
+			bitmap_set(unordered, i);
+			fake.counts.unordered++;
 		}
 		*landing = (struct fake_landing){ peer->base.qp_num, peer->landing };
 	}
-	fake.counts.unordered += *count;
-	return aside;
+	return unordered;
 }
 
-static enum ibv_wc_status copy_relaxed(const struct job *job, struct aside *aside, size_t count)
+static enum ibv_wc_status copy_but(const struct job *job, const uint64_t *unordered)
 {
-	const enum ibv_wc_status status = copy(job);
+	const uint64_t lead = (uint64_t)(job->to[0].memory - (uint8_t *)job->to[0].mr->base.addr) % PAGE;
+	enum ibv_wc_status status = IBV_WC_SUCCESS;
+	uint64_t at = 0;
 
-	for (size_t i = 0; i < count; i++)
-		memcpy(aside[i].at, aside[i].bytes, PAGE);
-	free(aside);
+	for (uint64_t i = 0; status == IBV_WC_SUCCESS && at < job->length; i++) {
+		const uint64_t end = (i + 1) * PAGE - lead < job->length ? (i + 1) * PAGE - lead : job->length;
+
+		if (!bitmap_test(unordered, i))
+			status = copy_guarded(job->to[0].memory + at, job->from[0].memory + at, end - at);
+		at = end;
+	}
 	return status;
 }
 
@@ -340,15 +340,16 @@ static enum ibv_wc_status copy_relaxed(const struct job *job, struct aside *asid
 static void carry_out(struct fake_qp *qp, struct fake_send *send, const struct job *job)
 {
 	struct fake_qp *peer = qp->peer;
-	struct aside *aside = NULL;
+	uint64_t *unordered = NULL;
 	enum ibv_wc_status status;
-	size_t count = 0;
 
 	mark(qp, peer, job, 1);
-	if (is_write(send) && job->to_count > 0 && job->to[0].mr->landing != NULL)
-		aside = take_aside(peer, job, &count);
+	/* one piece is what decant's are; more of them stay in order */
+	if (is_write(send) && job->to_count > 0 && job->from_count == 1 && job->to[0].mr->landing != NULL)
+		unordered = find_unordered(peer, job);
 	fake_unlock();
-	status = copy_relaxed(job, aside, count);
+	status = unordered != NULL ? copy_but(job, unordered) : copy(job);
+	free(unordered);
 	fake_lock();
 	mark(qp, peer, job, -1);
 	if (status != IBV_WC_SUCCESS && qp->base.state != IBV_QPS_ERR)
