@@ -2,7 +2,7 @@
 /*
  * driver.c -- takes one measurement: decant-point NAME ROLE [OPTION...]
  *
- * A receiving end prints "listening PORT" first. The end that holds the clock prints one line of JSON. bench.py starts both.
+ * A receiving end prints "listening PORT" first. The end that holds the clock prints one line of JSON; with footprint both do. bench.py starts both.
  */
 #include "point.h"
 
@@ -19,8 +19,10 @@ static const struct {
 	const char *name;
 	int (*run)(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 } points[] = {
-	{ "fabric", point_fabric },           { "socket", point_socket },           { "memcpy", point_memcpy },
-	{ "bitmap-scan", point_bitmap_scan }, { "bitmap-read", point_bitmap_read },
+	{ "fabric", point_fabric },           { "socket", point_socket },
+	{ "memcpy", point_memcpy },           { "begin", point_begin },
+	{ "footprint", point_footprint },     { "bitmap-scan", point_bitmap_scan },
+	{ "bitmap-read", point_bitmap_read },
 };
 
 static const char *const roles[] = {
@@ -30,7 +32,7 @@ static const char *const roles[] = {
 };
 
 static const char usage[] =
-	"usage: decant-point fabric|socket|memcpy|bitmap-scan|bitmap-read send|receive|both [OPTION...]\n"
+	"usage: decant-point fabric|socket|memcpy|begin|footprint|bitmap-scan|bitmap-read send|receive|both [OPTION...]\n"
 	"  --address HOST:PORT  send: the receiver's; receive: to listen on (127.0.0.1:0)\n"
 	"  --fabric NAME        tcp, loop or rdma (tcp)\n"
 	"  --memory SIZE        of the guest (1G)\n"
@@ -122,8 +124,9 @@ static int parse(int argc, char **argv, struct point_opts *opts, struct decant_e
 static void report(const struct point_result *result)
 {
 	printf("{\"bytes\": %" PRIu64 ", \"ns\": %" PRIu64 ", \"cpu_ns\": %" PRIu64 ", \"setup_ns\": %" PRIu64
-	       ", \"fabric\": \"%s\", \"streams\": %" PRIu32 "}\n",
-	       result->bytes, result->ns, result->cpu_ns, result->setup_ns, result->fabric, result->streams);
+	       ", \"fabric\": \"%s\", \"streams\": %" PRIu32 ", \"footprint\": %" PRIu64 "}\n",
+	       result->bytes, result->ns, result->cpu_ns, result->setup_ns, result->fabric, result->streams,
+	       result->footprint);
 }
 
 static int run(const struct point_opts *opts, struct decant_error *err)
@@ -135,7 +138,7 @@ static int run(const struct point_opts *opts, struct decant_error *err)
 		if (strcmp(opts->name, points[i].name) != 0)
 			continue;
 		rc = points[i].run(opts, &result, err);
-		if (rc == 0 && opts->role != POINT_RECEIVE)
+		if (rc == 0 && (opts->role != POINT_RECEIVE || result.footprint > 0))
 			report(&result);
 		return rc;
 	}

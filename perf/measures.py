@@ -84,7 +84,8 @@ def in_one_process(setup, point, *more):
     return rate_of(setup, words, run(words, setup.seconds))
 
 
-def in_two_processes(setup, point, *more):
+def said_by_both(setup, point, *more):
+    """What two processes say, as text: the sending end's words, its stdout, and the rest of the receiving end's."""
     more = [*options(setup), *more]
     receive = [setup.driver, point, "receive", "--address", f"{setup.host}:0", *more]
     with started(receive, setup.seconds, setup.receiver) as receiver:
@@ -94,7 +95,11 @@ def in_two_processes(setup, point, *more):
             raise Unmeasured(f"`{words_text(receive)}` did not say where it listens")
         send = [setup.driver, point, "send", "--address", f"{setup.host}:{said[1]}", *more]
         out = run(send, setup.seconds)
-        receiver.finish()  # it compares what has landed
+        return send, out, receiver.finish()  # it compares what has landed
+
+
+def in_two_processes(setup, point, *more):
+    send, out, _ = said_by_both(setup, point, *more)
     return rate_of(setup, send, out)
 
 
@@ -104,6 +109,41 @@ def loop(setup):
 
 def memcpy(setup):
     return in_one_process(setup, "memcpy")
+
+
+BEGIN_SMALL, BEGIN_LARGE = "256M", "4G"
+
+
+def first_byte(setup, memory):
+    """Seconds; the options that come last count."""
+    words = [setup.driver, "begin", "both", *options(setup), "--fabric", "tcp", "--memory", memory]
+    result = json.loads(run(words, setup.seconds))
+    setup.details.append({"command": words_text(words), **result})
+    if result["setup_ns"] == 0:
+        raise Unmeasured(f"`{words_text(words)}` sent nothing")
+    return result["setup_ns"] / 1e9
+
+
+def first_byte_small(setup):
+    return first_byte(setup, BEGIN_SMALL)
+
+
+def first_byte_large(setup):
+    return first_byte(setup, BEGIN_LARGE)
+
+
+FOOTPRINT_MEMORY = "64G"  # sparse
+
+
+def footprint(setup):
+    """What the larger end needs beside guest memory, as a share of what it may: a five thousandth of it and 16 MiB."""
+    more = ["--fabric", "tcp", "--page-size", "4K", "--memory", FOOTPRINT_MEMORY]
+    words, sent, received = said_by_both(setup, "footprint", *more)
+    ends = [json.loads(text)["footprint"] for text in (sent, received)]
+    setup.details.append({"command": words_text(words), "footprint": ends})
+    if 0 in ends:
+        raise Unmeasured("/proc/self/status does not tell RssAnon and RssFile")
+    return max(ends) / (size_of(FOOTPRINT_MEMORY) / 5000 + (16 << 20))
 
 
 BITMAP_MEMORY = "1T"  # of the guest whose dirty bitmap it is
@@ -209,6 +249,9 @@ NATIVE = {
     "iperf3": iperf3,
     "memcpy": memcpy,
     "loop": loop,
+    "first_byte_small": first_byte_small,
+    "first_byte_large": first_byte_large,
+    "footprint": footprint,
     "bitmap_scan": bitmap_scan,
     "bitmap_read": bitmap_read,
 }

@@ -2,9 +2,12 @@
 # The harness: one small driver; bench.py has the table of scenarios, and the reporter is in report.py.
 bench_srcs += \
 	perf/driver.c \
+	perf/idle.c \
 	perf/point.c \
+	perf/point_begin.c \
 	perf/point_bitmap.c \
 	perf/point_fabric.c \
+	perf/point_footprint.c \
 	perf/point_memcpy.c \
 	perf/point_socket.c \
 	perf/quiet.c
@@ -38,6 +41,7 @@ perf_modules := \
 counted_srcs := \
 	$(fake_verbs_srcs) \
 	perf/counted.c \
+	perf/idle.c \
 	perf/point.c \
 	perf/point_fabric.c \
 	perf/quiet.c

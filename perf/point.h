@@ -36,6 +36,7 @@ struct point_result {
 	uint64_t setup_ns; /* fabric: from the start to the first byte */
 	char fabric[16];   /* that was really used */
 	uint32_t streams;
+	uint64_t footprint; /* of this process beside guest memory, bytes; 0: not measured */
 };
 
 /* Each fills *@result and returns 0, or -errno. All block. point_fabric: through libdecant's public API. */
@@ -43,6 +44,8 @@ int point_fabric(const struct point_opts *opts, struct point_result *result, str
 int point_socket(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 int point_bitmap_scan(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 int point_bitmap_read(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
+int point_begin(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
+int point_footprint(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 int point_memcpy(const struct point_opts *opts, struct point_result *result, struct decant_error *err);
 
 /* point_listening() -- tell whoever started this end, on stdout, that a peer may come to @port */

@@ -5,6 +5,7 @@
  * The whole engine takes part: hello, extents, zero scan, registration by granule, barrier, hand-over. What is reported is
  * pass 1, by the library's own stamps: from the first look for data until the destination has acknowledged the barrier.
  */
+#include "idle.h"
 #include "point.h"
 #include "quiet.h"
 
@@ -15,112 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- a VMM without a VM ---- */
-
-static int idle_save(void *vmm, struct decant_state_writer *writer, struct decant_error *err)
-{
-	(void)vmm;
-	(void)writer;
-	(void)err;
-	return 0;
-}
-
-static int idle_dirty_start(void *vmm, struct decant_error *err)
-{
-	(void)vmm;
-	(void)err;
-	return 0;
-}
-
-static int idle_dirty_fetch(void *vmm, uint32_t region, uint64_t *bitmap, uint64_t pages, struct decant_error *err)
-{
-	(void)vmm;
-	(void)region;
-	(void)bitmap;
-	(void)pages;
-	(void)err;
-	return 0;
-}
-
-static int idle_dirty_clear(void *vmm, uint32_t region, uint64_t first, uint64_t pages, const uint64_t *bitmap,
-			    struct decant_error *err)
-{
-	(void)vmm;
-	(void)region;
-	(void)first;
-	(void)pages;
-	(void)bitmap;
-	(void)err;
-	return 0;
-}
-
-static void idle_nothing(void *vmm)
-{
-	(void)vmm;
-}
-
-static int idle_pause(void *vmm, uint64_t *left_ns, struct decant_error *err)
-{
-	(void)vmm;
-	(void)err;
-	*left_ns = clock_now_ns();
-	return 0;
-}
-
-static int idle_resume(void *vmm, struct decant_error *err)
-{
-	(void)vmm;
-	(void)err;
-	return 0;
-}
-
-/* Populated here, before PREPARED is answered: so outside pass 1, as for every baseline. */
-static int idle_create(void *vmm, struct decant_state_reader *shape, const struct decant_region *regions,
-		       uint32_t count, struct decant_memory *memory, struct decant_error *err)
-{
-	int rc = 0;
-
-	(void)vmm;
-	(void)shape;
-	for (uint32_t i = 0; rc >= 0 && i < count; i++)
-		rc = decant_memory_allocate(memory, &regions[i], err);
-	return rc < 0 ? rc : quiet_populate(memory, err);
-}
-
-static int idle_load(void *vmm, struct decant_state_reader *state, struct decant_error *err)
-{
-	(void)vmm;
-	(void)state;
-	(void)err;
-	return 0;
-}
-
-static int idle_start(void *vmm, const struct decant_handover *handover, uint64_t *entered_ns,
-		      struct decant_error *err)
-{
-	(void)vmm;
-	(void)handover;
-	(void)err;
-	*entered_ns = clock_now_ns();
-	return 0;
-}
-
-static const struct decant_vmm_ops idle_ops = {
-	.size = sizeof(struct decant_vmm_ops),
-	.shape_save = idle_save,
-	.dirty_start = idle_dirty_start,
-	.dirty_fetch = idle_dirty_fetch,
-	.dirty_clear = idle_dirty_clear,
-	.dirty_stop = idle_nothing,
-	.pause = idle_pause,
-	.resume = idle_resume,
-	.state_save = idle_save,
-	.create = idle_create,
-	.state_load = idle_load,
-	.start = idle_start,
-	.discard = idle_nothing,
-};
-
 /* ---- the two ends ---- */
 
 static int receiver_open(const struct point_opts *opts, const char *listen_on, struct decant_receiver **receiver,
@@ -130,7 +25,7 @@ static int receiver_open(const struct point_opts *opts, const char *listen_on, s
 
 	receiver_opts.listen = listen_on;
 	receiver_opts.log = opts->log;
-	return decant_receiver_new(&receiver_opts, &idle_ops, NULL, receiver, err);
+	return decant_receiver_new(&receiver_opts, idle_ops(), NULL, receiver, err);
 }
 
 static int receiver_serve(struct decant_receiver *receiver, struct decant_error *err)
@@ -171,7 +66,7 @@ static int migrate(const struct point_opts *opts, const char *peer, struct decan
 	migration_opts.channels = opts->streams;
 	migration_opts.peer_timeout_ns = 30 * NSEC_PER_SEC;
 	migration_opts.log = opts->log;
-	rc = decant_migration_new(&migration_opts, &idle_ops, NULL, memory, &migration, err);
+	rc = decant_migration_new(&migration_opts, idle_ops(), NULL, memory, &migration, err);
 	if (rc < 0)
 		return rc;
 	cpu_ns = point_cpu_ns();

@@ -116,3 +116,25 @@ int quiet_check(const struct decant_memory *memory, struct decant_error *err)
 		rc = check_region(decant_memory_region(memory, i), err);
 	return rc;
 }
+
+void quiet_mark(const struct decant_memory *memory, uint64_t offset, uint64_t length)
+{
+	uint64_t *words = decant_memory_region(memory, 0)->address;
+
+	for (uint64_t page = offset / DECANT_PAGE_SIZE; page < (offset + length) / DECANT_PAGE_SIZE; page++)
+		words[page * WORDS_PER_PAGE] = first_word(page);
+}
+
+int quiet_check_marks(const struct decant_memory *memory, uint64_t offset, uint64_t length,
+		      struct decant_error *err)
+{
+	const uint64_t *words = decant_memory_region(memory, 0)->address;
+
+	for (uint64_t page = offset / DECANT_PAGE_SIZE; page < (offset + length) / DECANT_PAGE_SIZE; page++) {
+		if (words[page * WORDS_PER_PAGE] != first_word(page))
+			return decant_error_set(err, -EBADMSG,
+						"the destination differs from the source at %#" PRIx64,
+						page * DECANT_PAGE_SIZE);
+	}
+	return 0;
+}

@@ -18,4 +18,11 @@ void quiet_fill(const struct decant_memory *memory);
 /* quiet_check() -- is it what quiet_fill() writes? -EBADMSG with the first offset that is not */
 int quiet_check(const struct decant_memory *memory, struct decant_error *err);
 
+/* quiet_mark() -- one word of each page of [@offset, + @length) of the first region: as good as full where only zeros matter */
+void quiet_mark(const struct decant_memory *memory, uint64_t offset, uint64_t length);
+
+/* quiet_check_marks() -- are they there? as quiet_check() */
+int quiet_check_marks(const struct decant_memory *memory, uint64_t offset, uint64_t length,
+		      struct decant_error *err);
+
 #endif

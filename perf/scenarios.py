@@ -31,6 +31,8 @@ LINES = [
     Line("tcp_vs_socket", "tcp", "socket", 0.95),
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.85),
+    Line("first_byte_growth", "first_byte_large", "first_byte_small", 1.3, "lower", "s", 5),
+    Line("overhead_share", "footprint", (), 1, "lower", "", 1),
     Line("dirty_scan_vs_read", "bitmap_read", "bitmap_scan", 3, "lower"),  # rates, so this is time of scan by time of read
     Line("tcp_total_vs_qemu", "decant_hot.total", ("qemu_tcp_hot.total", "qemu_multifd_hot.total"), 0.85, "lower", "s", 5),
     Line("pause_vs_qemu", "decant_warm.pause", "qemu_tcp_warm.pause", 0.25, "lower", "s", 5),
