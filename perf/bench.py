@@ -58,9 +58,9 @@ def take_rounds(table, wanted, setup, say):
     return rounds, failures
 
 
-def measure(table, lines, setup, count):
-    """Rounds, failures and details of what @lines need of @table."""
-    needed = rounds_of(lines, count)
+def measure(table, lines, setup, count, besides=()):
+    """Rounds, failures and details of what @lines need of @table, and once of @besides."""
+    needed = dict.fromkeys(besides, 1) | rounds_of(lines, count)
     wanted = {name: needed[name] for name in table if name in needed}
     rounds, failures = take_rounds(table, wanted, setup, lambda text: print(text, flush=True))
     return {"rounds": rounds, "failures": failures, "details": setup.details, "machine": machine.machine(measures.decant_of(setup))}
@@ -100,7 +100,8 @@ def run_inside(chosen):
     setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, host=chosen.host,
                            receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_SECONDS / 4)
     lines = [line for line in wanted_lines(chosen.only, False) if group_of(line) == chosen.group]
-    report.save(chosen.found, measure(GROUPS[chosen.group].measures, lines, setup, chosen.runs))
+    group = GROUPS[chosen.group]
+    report.save(chosen.found, measure(group.measures, lines, setup, chosen.runs, group.besides))
 
 
 # ---- the command ----

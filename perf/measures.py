@@ -202,6 +202,8 @@ def iperf3(setup):
 
 IB_MESSAGE = 64 << 10  # its default
 IB_AGREES = 1.25
+IB_READS = 500
+PAGE = 4096
 
 
 def ib_write_bw(setup):
@@ -211,10 +213,30 @@ def ib_write_bw(setup):
     believed only where our clock, from its head line to its row of figures, agrees with it; else our clock counts, which has a
     little of its set-up inside.
     """
-    need("ib_write_bw")
     count = max(5, size_of(setup.memory) // IB_MESSAGE)
+    client, row, seconds = perftest(setup, "ib_write_bw", IB_MESSAGE, count)
+    rate, own = count * IB_MESSAGE / seconds, float(row[3]) * (1 << 20)
+    setup.details.append({"command": client, "bytes": count * IB_MESSAGE, "seconds": seconds, "own_rate": own})
+    return believed(rate, own)
+
+
+def believed(ours, own):
+    return own if ours <= own <= IB_AGREES * ours else ours
+
+
+def ib_read_lat(setup):
+    """Seconds for one READ of a page by our clock, its set-up shared out among them all; perftest's own figures beside."""
+    client, row, seconds = perftest(setup, "ib_read_lat", PAGE, IB_READS)
+    setup.details.append({"command": client, "seconds": seconds / IB_READS,
+                          "own_us": dict(zip(("min", "max", "typical", "average"), map(float, row[2:6])))})
+    return seconds / IB_READS
+
+
+def perftest(setup, tool, size, count):
+    """The client's command, its row of figures, and our seconds from the head line to there."""
+    need(tool)
     # stdbuf: each line is needed when it is printed
-    words = ["stdbuf", "-oL", "ib_write_bw", "--ib-dev", setup.device, "--size", str(IB_MESSAGE), "--iters", str(count), "--CPU-freq"]
+    words = ["stdbuf", "-oL", tool, "--ib-dev", setup.device, "--size", str(size), "--iters", str(count), "--CPU-freq"]
     client = [*words, setup.host]
     with started(words, setup.seconds, setup.receiver) as server:
         await_line(server, words, "Waiting for client")
@@ -225,15 +247,9 @@ def ib_write_bw(setup):
             seconds = time.monotonic() - begun
             process.finish()
         server.finish()
-    if row[:2] != [str(IB_MESSAGE), str(count)]:
+    if row[:2] != [str(size), str(count)]:
         raise Unmeasured(f"`{words_text(client)}` printed no row of figures")
-    rate, own = count * IB_MESSAGE / seconds, float(row[3]) * (1 << 20)
-    setup.details.append({"command": words_text(client), "bytes": count * IB_MESSAGE, "seconds": seconds, "own_rate": own})
-    return believed(rate, own)
-
-
-def believed(ours, own):
-    return own if ours <= own <= IB_AGREES * ours else ours
+    return words_text(client), row, seconds
 
 
 def size_of(text):
@@ -259,4 +275,5 @@ NATIVE = {
 RDMA = {
     "rdma": rdma,
     "ib_write_bw": ib_write_bw,
+    "ib_read_lat": ib_read_lat,
 }

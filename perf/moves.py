@@ -53,11 +53,11 @@ def cpu_per_gb(seen, guest):
     return found
 
 
-def move(setup, pair, prepare=lambda pair: None):
-    """What was seen of one migration, and what the program itself reports."""
+def move(setup, pair, prepare=lambda pair: None, look=()):
+    """What was seen of one migration, and what the program itself reports. @look: options of the observers."""
     with pair.running():
         prepare(pair)
-        with observing(setup, pair.ends) as observation:
+        with observing(setup, pair.ends, look) as observation:
             time.sleep(BEFORE_SECONDS)
             command_ns = time.monotonic_ns()
             report = pair.migrate()
@@ -69,8 +69,8 @@ def move(setup, pair, prepare=lambda pair: None):
     return seen, report
 
 
-def timed(setup, pair):
-    seen, _ = move(setup, pair)
+def timed(setup, pair, prepare=lambda pair: None, look=()):
+    seen, _ = move(setup, pair, prepare, look)
     return {"total": seen.total, "pause": seen.pause, "source_cpu": cpu_per_gb(seen, pair.guest)["source"],
             "dest_cpu": cpu_per_gb(seen, pair.guest)["dest"]}
 
@@ -97,10 +97,11 @@ def qemu_tcp_warm(setup):
     return timed(setup, QemuPair(setup, WARM))
 
 
-def threads_of(pid, prefix):
+def threads_of(pid, chosen):
+    """Those whose names are @chosen."""
     for tid in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as name:
-            if name.read().startswith(prefix):
+            if chosen(name.read()):
                 yield int(tid)
 
 
@@ -112,7 +113,7 @@ def guest_work(setup):
     others = ",".join(str(cpu) for cpu in cpus[1:])
 
     def part(pair):
-        for tid in threads_of(pair.ends.source_pid, "vcpu"):
+        for tid in threads_of(pair.ends.source_pid, is_vcpu):
             os.sched_setaffinity(tid, cpus[:1])
 
     seen, report = move(setup, DecantPair(setup, HOT, ["taskset", "--cpu-list", others], fabric="tcp"), part)

@@ -107,15 +107,15 @@ class Qmp:
 
 
 class QemuPair:
-    """@way: the URI's scheme, tcp or rdma. @capabilities, @parameters: of migration, besides what all get."""
+    """@way: the URI's scheme, tcp or rdma. @capabilities, @parameters: of migration, besides what all get. @program: which QEMU."""
 
-    def __init__(self, setup, guest, way="tcp", capabilities=(), parameters=()):
+    def __init__(self, setup, guest, way="tcp", capabilities=(), parameters=(), program="", return_path=True):
         self.setup, self.guest, self.way = setup, guest, way
         self.build = os.path.dirname(os.path.dirname(setup.driver))
-        self.program = qemu_program(self.build)
+        self.program = program or qemu_program(self.build)
         self.version = qemu_version(self.program)
         self.name = " ".join([self.version, way, *capabilities])
-        self.capabilities = ["return-path", "events", *capabilities]
+        self.capabilities = ["events", *(["return-path"] if return_path else []), *capabilities]
         self.parameters = {"max-bandwidth": UNLIMITED, "downtime-limit": guest.max_downtime_ms, **dict(parameters)}
         self.source = self.dest = self.ends = self.uri = None
 

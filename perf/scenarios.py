@@ -9,6 +9,7 @@ import dataclasses
 import counted
 import measures
 import moves
+import moves_rdma
 from report import Line
 
 
@@ -18,16 +19,22 @@ class Group:
     measures: dict
     vms: tuple = ()  # none: on this machine; else what tests/vm/run is told besides
     intro: str = ""
+    besides: tuple = ()  # measures that no line needs: once, for details.json
 
 
 GROUPS = {
     "native": Group({**measures.NATIVE, **moves.NATIVE, **counted.COUNTED},
                     intro="Here: a quiet guest of {memory} behind {page_size} pages"),
-    "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}"),
+    "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}",
+                 ("ib_read_lat",)),
+    "hosts": Group({**moves_rdma.HOSTS}, ("--hosts", "2", "--rdma", "--cpus", "1", "--memory", "1500M"),
+                   "In two VMs, over soft-RoCE: the stress guest, of 256M"),
 }
 
 LINES = [
     Line("rdma_vs_ib_write_bw", "rdma", "ib_write_bw", 0.95),
+    Line("rdma_vs_qemu_dynamic", "decant_rdma.total", "qemu_rdma_dynamic.total", 0.40, "lower", "s", 3),
+    Line("rdma_vs_qemu_pinall", "decant_rdma.total", "qemu_rdma_pinall.total", 0.70, "lower", "s", 3),
     Line("tcp_vs_socket", "tcp", "socket", 0.95),
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.85),

@@ -7,7 +7,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
+import types
 
 sys.dont_write_bytecode = True
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -15,7 +17,10 @@ sys.path.insert(0, os.path.join(ROOT, "perf"))
 
 import bench
 import measures
+import moves_rdma
+import observer
 import places
+import qemu
 import report
 import scenarios
 
@@ -137,6 +142,15 @@ def test_rounds__are_as_many_as_the_line_that_wants_most_of_them():
     equal(bench.rounds_of(lines, 2), {"x": 2, "y": 2, "z": 2})
 
 
+def test_rounds__what_no_line_needs_is_taken_once_besides():
+    taken = []
+    table = {name: lambda setup, name=name: taken.append(name) or 1.0 for name in ("a", "b", "beside", "other")}
+    found = bench.measure(table, [LINE], measures.Setup(driver="none"), 2, ("beside",))
+
+    equal(sorted(taken), ["a", "a", "b", "b", "beside"])
+    equal([sorted(r) for r in found["rounds"]], [["a", "b", "beside"], ["a", "b"]])
+
+
 def test_value__without_a_baseline_is_the_figure_itself():
     alone = report.Line("d", "m.count", (), 60, better="lower", unit="")
     outcome = report.evaluate(alone, [{"m.count": 50, "m.other": 1}], {})
@@ -160,6 +174,40 @@ def test_value__needs_all_that_its_measures_failed_to_bring():
 def test_lines__each_has_a_group_that_takes_all_of_it():
     for line in scenarios.LINES:
         assert scenarios.group_of(line) in scenarios.GROUPS
+
+
+def test_rdma__vcpus_step_back_and_no_other_thread_does():
+    names, threads = ("vcpu0", "CPU 1/KVM", "rdma-sink"), {}
+    begun, end = threading.Barrier(len(names) + 1), threading.Event()
+
+    def work(name):
+        threads[name] = threading.get_native_id()
+        with open(f"/proc/self/task/{threads[name]}/comm", "w", encoding="utf-8") as comm:
+            comm.write(name)
+        begun.wait()
+        end.wait()
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in names]
+    for worker in workers:
+        worker.start()
+    begun.wait()
+    before = os.getpriority(os.PRIO_PROCESS, threads["rdma-sink"])
+    moves_rdma.step_back(types.SimpleNamespace(ends=observer.Ends("", "", os.getpid())))
+    found = [os.getpriority(os.PRIO_PROCESS, threads[name]) for name in names]
+    end.set()
+    for worker in workers:
+        worker.join()
+
+    equal(found, [moves_rdma.LOWEST_PRIORITY, moves_rdma.LOWEST_PRIORITY, before])
+
+
+def test_qemu__is_told_of_a_return_path_where_there_is_one():
+    setup = measures.Setup(driver=os.path.join(SCRATCH, "perf", "decant-point"))
+    with_path = qemu.QemuPair(setup, moves_rdma.GUEST, program="true")
+    without = qemu.QemuPair(setup, moves_rdma.GUEST, "rdma", ["rdma-pin-all"], program="true", return_path=False)
+
+    equal(with_path.capabilities, ["events", "return-path"])
+    equal(without.capabilities, ["events", "rdma-pin-all"])
 
 
 def unmeasured(measure, setup):
@@ -246,6 +294,23 @@ def test_perftest__without_figures_is_no_figure():
         assert "no row" in str(why), why
         return
     raise AssertionError("taken for a figure")
+
+
+def test_perftest__of_reads_is_a_time_and_keeps_what_the_tool_says():
+    program("ib_read_lat", """case $* in
+*10.0.0.1) echo ' #bytes #iterations'; sleep 0.5; echo '4096 500 1.5 9.5 2.5 3.5 0.1 9.0 9.4' ;;
+*) echo 'Waiting for client to connect' ;;
+esac""")
+    setup = measures.Setup(driver="none", host="10.0.0.1")
+    path = os.environ["PATH"]
+    os.environ["PATH"] = SCRATCH + ":" + path
+    try:
+        seconds = measures.ib_read_lat(setup)
+    finally:
+        os.environ["PATH"] = path
+
+    assert 0.5 / 500 <= seconds < 5 / 500, seconds
+    equal(setup.details[0]["own_us"], {"min": 1.5, "max": 9.5, "typical": 2.5, "average": 3.5})
 
 
 def test_place__elsewhere_runs_it_by_another_command():

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""moves_rdma.py -- the same between two hosts over RDMA: by decant, and by QEMU with pin-all off and on
+
+Made for two VMs with soft-RoCE, in which QEMU is the installed one. There each host has one CPU, and the stress guest, which never idles,
+would have half of it. How much of it the migration wins back is the scheduler's doing. So the vCPU at the source steps back, for all alike.
+"""
+import os
+
+from moves import Guest, is_vcpu, threads_of, timed
+from qemu import INSTALLED, QemuPair
+from vms import DecantPair
+
+GUEST = Guest(memory="256M", stress=("wss=4M", "data=196M", "zero=4M", "rate=1M"), max_downtime_ms=1000)
+LOWEST_PRIORITY = 19
+SELDOM = ("--interval-us", "50000", "--series-ms", "50")  # to look costs an emulated CPU much, and a total takes many seconds
+
+
+def step_back(pair):
+    for tid in threads_of(pair.ends.source_pid, is_vcpu):
+        os.setpriority(os.PRIO_PROCESS, tid, LOWEST_PRIORITY)
+
+
+def qemu_rdma(setup, *capabilities):
+    # over RDMA it has a return path only for post-copy: told to have one, 7.2 fails and does not say why
+    return timed(setup, QemuPair(setup, GUEST, "rdma", capabilities, program=INSTALLED, return_path=False), step_back, SELDOM)
+
+
+def qemu_rdma_dynamic(setup):
+    return qemu_rdma(setup)
+
+
+def qemu_rdma_pinall(setup):
+    return qemu_rdma(setup, "rdma-pin-all")
+
+
+def decant_rdma(setup):
+    return timed(setup, DecantPair(setup, GUEST, fabric="rdma"), step_back, SELDOM)
+
+
+HOSTS = {
+    "qemu_rdma_dynamic": qemu_rdma_dynamic,
+    "decant_rdma": decant_rdma,
+    "qemu_rdma_pinall": qemu_rdma_pinall,
+}
