@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """guests.py -- one migration of a sweep: what a Point says, made a pair of decants, and what is kept of it"""
-import contextlib
 import json
 import os
 import subprocess
 import time
 
 import moves
+import observer
 import places
 import vms
-from observer import Ends
 
-AFTER_SECONDS = 0.3  # of the guest's work at the destination: as long as the observer stays
+AFTER_SECONDS = 0.3  # of the guest's work at the destination, once it has judged its memory
+STAY_MS = 600_000  # for the observer, which is told when it may go
 NEVER = "the guest dirties memory"  # how decant begins to say that it does not converge
 
 
@@ -58,8 +58,8 @@ class Pair(vms.DecantPair):
         return event["stamps_ns"]
 
 
-def seen_facts(seen):
-    """What is kept of an observation: times in ms after the command, the guest's work in pages."""
+def seen_facts(seen, judged_ns):
+    """What is kept of an observation: times in ms after the command, the guest's work in pages. @judged_ns: when it works again."""
     first, last = seen.source["first_ns"], seen.source["last_ns"]
     cpu = {end: seen.cpu(end) for end in ("source", "dest")}
     hosts = [told["host_cpu"] for told in (seen.source, seen.dest) if told]
@@ -70,7 +70,7 @@ def seen_facts(seen):
         "pause_ms": seen.pause * 1e3,
         "work_before": seen.work_rate(0, seen.command_ns),
         "work_during": seen.work_rate(seen.command_ns, last),
-        "work_after": seen.work_rate(first, first + AFTER_SECONDS * 1e9, "dest"),
+        "work_after": seen.work_rate(judged_ns, judged_ns + AFTER_SECONDS * 1e9, "dest"),
         "cpu_s": cpu,
         "vcpu_cpu_s": sum(used for threads in cpu.values() for name, used in threads.items() if moves.is_vcpu(name)),
         "softirq_cpu_s": sum(host["softirq"] for host in hosts),
@@ -79,15 +79,27 @@ def seen_facts(seen):
     }
 
 
+def observed(setup, pair):
+    """The report, and what was seen."""
+    with observer.observing(setup, pair.ends, ("--after-ms", str(STAY_MS))) as watch:
+        time.sleep(moves.BEFORE_SECONDS)
+        command_ns = time.monotonic_ns()
+        report = pair.migrate()
+        judged_ns = time.monotonic_ns()
+        time.sleep(AFTER_SECONDS)
+        watch.source.end()
+        return report, seen_facts(watch.finish(command_ns), judged_ns)
+
+
 def migrate_once(setup, point):
     """One run: the report, what was seen from outside (over loop, where both ends are one process: nothing), and whether it converged."""
     pair = Pair(setup, point)
     try:
-        if point.fabric == "loop":
-            with pair.running():
+        with pair.running():
+            if point.fabric == "loop":
                 time.sleep(moves.BEFORE_SECONDS)
                 return {"converged": True, "report": pair.migrate(), "seen": None}
-        seen, report = moves.move(setup, pair)
-        return {"converged": True, "report": report, "seen": seen_facts(seen)}
+            report, seen = observed(setup, pair)
+            return {"converged": True, "report": report, "seen": seen}
     except NotConverged as outcome:
         return {"converged": False, "report": outcome.report, "seen": None}

@@ -84,6 +84,23 @@ def convergence(sweep):
     return f"<p>With the fabric {at} it converges up to a dirty rate of {good:g} of that, and no more from {bad:g}.</p>"
 
 
+def cpu_per_gb(point):
+    """Of decant's threads at both ends, and of the softirq."""
+    told = [point["summary"].get(name) for name in ("cpu_source_per_gb", "cpu_dest_per_gb", "cpu_softirq_per_gb")]
+    return sum(one["median"] for one in told if one) if told[0] else None
+
+
+def rdma_cpu(sweep):
+    """CPU per GB over RDMA by that over the TCP which needs least: what a NIC saves, where it is one."""
+    used = {point["settings"]["fabric"]: [] for point in sweep["points"]}
+    for point in sweep["points"]:
+        if cpu_per_gb(point):
+            used[point["settings"]["fabric"]].append(cpu_per_gb(point))
+    if not used.get("rdma") or not used.get("tcp"):
+        return ""
+    return f"<p>CPU per GB, both ends and softirq: RDMA takes {min(used['rdma']) / min(used['tcp']):.2f} of what TCP takes.</p>"
+
+
 def doubts(sweep):
     found = sorted({run["seen"]["doubts"] for point in sweep["points"] for run in point["runs"]
                     if run.get("seen") and run["seen"].get("doubts")})
@@ -95,7 +112,7 @@ def section(name, sweep):
                       f"{base64.b64encode(svg.encode()).decode()}'><figcaption>{html.escape(caption)}</figcaption></figure>"
                       for caption, svg in plots.of_sweep(sweep))
     return (f"<h2 id='{html.escape(name, quote=True)}'>{html.escape(sweep['title'])}</h2><p>{html.escape(sweep['about'])}</p>\n"
-            f"{convergence(sweep)}{doubts(sweep)}{table(sweep)}\n{drawn}")
+            f"{convergence(sweep)}{rdma_cpu(sweep)}{doubts(sweep)}{table(sweep)}\n{drawn}")
 
 
 def record(title, machine):

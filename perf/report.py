@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import statistics
+import sys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,3 +127,21 @@ def save(path, value):
         json.dump(value, out, indent=1)
         out.write("\n")
     os.replace(path + ".part", path)
+
+
+# ---- results.json as a table of Markdown: perf/report.py build/bench/results.json ----
+
+def markdown_row(row):
+    goal = f"{'>=' if row['better'] == 'higher' else '<='} {row['goal']:g}"
+    if row["value"] is None:
+        return f"| `{row['name']}` | {goal} | not measured: {row['error']} | | 0 |"
+    return f"| `{row['name']}` | {goal} | {row['value']:.3g} | {row['min']:.3g} to {row['max']:.3g} | {row['runs']} |"
+
+
+def markdown(rows):
+    return "\n".join(["| line | goal | reached | lowest to highest | rounds |", "|---|---|---|---|---|", *map(markdown_row, rows)])
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as results:
+        print(markdown(json.load(results)))

@@ -41,11 +41,12 @@ class DecantPair:
         return found, int(pid)
 
     def _start_receiver(self, stack):
-        """Where it can be reached by others it must be told so; elsewhere the folder for its socket is another host's."""
+        """Where others can reach it, it must be told so; elsewhere the folder for its socket is another host's."""
         setup = self.setup
         words = ["receive", "--name", "there", "--listen", f"{setup.host}:0", "--prealloc", self.guest.memory, "--serial", "none"]
         if setup.receiver.by:
             stack.callback(self._forget, setup.receiver)
+        if not setup.host.startswith("127."):
             words.append("--insecure")
         said, pid = self._start(stack, setup.receiver, "listening", words)
         self.peer = f"{setup.host}:{said['port']}"

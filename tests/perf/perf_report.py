@@ -99,6 +99,14 @@ def test_table__shows_reached_and_missed_beside_the_goal():
     assert "0.700" in bad and "MISSED" in bad, bad
 
 
+def test_markdown__has_a_row_for_each_line_measured_or_not():
+    lower = report.Line("c_vs_b", "c", "b", 3, better="lower")
+    rows = report.as_results([report.evaluate(LINE, rounds((9, 10), (8, 10)), {}), report.evaluate(lower, [], {"c": "no c"})])
+
+    equal(report.markdown(rows).splitlines()[2:], ["| `a_vs_b` | >= 0.8 | 0.85 | 0.8 to 0.9 | 2 |",
+                                                   "| `c_vs_b` | <= 3 | not measured: no c | | 0 |"])
+
+
 def test_save__replaces_the_file_as_a_whole():
     path = os.path.join(SCRATCH, "new", "results.json")
 

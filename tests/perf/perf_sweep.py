@@ -181,6 +181,16 @@ def test_page__says_where_it_stops_to_converge():
     assert "it converges up to a dirty rate of 0.9375 of that, and no more from 1." in text, text[:3000]
 
 
+def test_page__says_what_rdma_saves_of_the_cpu():
+    def take(point):
+        return a_run(source_cpu_ms=25.0 if point.fabric == "rdma" else 250.0, dest_cpu_ms=0.0)
+
+    found = a_page("fabric", lambda point: dict(take(point), seen=None))
+    assert "RDMA takes 0.10 of what TCP takes" in page.page(found)
+    found["sweeps"]["fabric"]["points"] = found["sweeps"]["fabric"]["points"][:4]
+    assert "RDMA takes" not in page.page(found)
+
+
 def test_page__of_another_file_is_refused():
     path = os.path.join(SCRATCH, "other.json")
     with open(path, "w", encoding="utf-8") as out:
