@@ -58,6 +58,8 @@ look_check() {
 	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
 	need ip iproute2 command_there ip
 	need git git command_there git
+	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
+	need taskset util-linux command_there taskset
 	need gnuplot gnuplot-nox command_there gnuplot
 }
 
