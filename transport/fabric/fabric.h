@@ -152,8 +152,9 @@ struct fabric_source_stats {
 struct fabric_ops {
 	const char *name; /* "tcp" */
 	uint32_t default_channels;
-	uint32_t write_max; /* bytes of one write at most */
-	bool relaxed;       /* two writes of one page are in no order without a barrier between them */
+	uint32_t write_max;     /* bytes of one write at most */
+	bool relaxed;           /* two writes of one page are in no order without a barrier between them */
+	uint32_t write_cost_ns; /* what one write takes, on the slower of CPU and NIC, besides its bytes; about */
 
 	/* may a source in process (@boot_id, @pid) use it? NULL: always. loop: only within one process */
 	bool (*reaches)(const uint8_t boot_id[16], uint32_t pid);

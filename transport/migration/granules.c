@@ -24,9 +24,10 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 	granules->mapping = calloc(granules->count, sizeof(*granules->mapping));
 	granules->stale = calloc(granules->count, sizeof(*granules->stale));
 	granules->unacked = bitmap_new(granules->pages);
+	granules->sent = bitmap_new(granules->pages);
 	if (granules->state != NULL && granules->rkey != NULL && granules->lkey != NULL &&
 	    granules->mapped != NULL && granules->mapping != NULL && granules->stale != NULL &&
-	    granules->unacked != NULL)
+	    granules->unacked != NULL && granules->sent != NULL)
 		return 0;
 	granules_destroy(granules);
 	return decant_error_set(err, -ENOMEM, "region %s: no memory for its table of granules", region->name);
@@ -38,6 +39,7 @@ void granules_forget(struct granules *granules)
 	memset(granules->mapped, 0, granules->count * sizeof(*granules->mapped));
 	memset(granules->mapping, 0, granules->count * sizeof(*granules->mapping));
 	memset(granules->stale, 0, granules->count * sizeof(*granules->stale));
+	bitmap_clear_range(granules->sent, 0, granules->pages);
 }
 
 bool granules_writable(const struct granules *granules, uint64_t g)
@@ -62,5 +64,6 @@ void granules_destroy(struct granules *granules)
 	free(granules->mapping);
 	free(granules->stale);
 	free(granules->unacked);
+	free(granules->sent);
 	*granules = (struct granules){ 0 };
 }

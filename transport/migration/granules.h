@@ -30,6 +30,7 @@ struct granules {
 	bool *mapping;  /* a thread is about to tell it */
 	bool *stale; /* what the fabric knows, or is being told, may be pages that are there no more: to be mapped anew */
 	uint64_t *unacked; /* bitmap of pages */
+	uint64_t *sent;    /* bitmap of pages: in this epoch; the feeder's alone */
 };
 
 /* granule_size() -- of a region: the larger of DECANT_GRANULE_SIZE and its page size; the same at both ends */

@@ -221,8 +221,11 @@ static int copy_strings(struct decant_migration *m, const struct decant_migratio
 static int allocate_bitmaps(struct decant_migration *m)
 {
 	for (uint32_t i = 0; i < decant_memory_count(m->memory); i++) {
-		m->dirty[i] = bitmap_new(decant_memory_region(m->memory, i)->length / DECANT_PAGE_SIZE);
-		if (m->dirty[i] == NULL)
+		const uint64_t pages = decant_memory_region(m->memory, i)->length / DECANT_PAGE_SIZE;
+
+		m->dirty[i] = bitmap_new(pages);
+		m->sent_in[i] = calloc(pages / CHUNK_PAGES + 1, sizeof(*m->sent_in[i]));
+		if (m->dirty[i] == NULL || m->sent_in[i] == NULL)
 			return -ENOMEM;
 	}
 	return 0;
@@ -285,8 +288,10 @@ void decant_migration_free(struct decant_migration *m)
 {
 	if (m == NULL)
 		return;
-	for (uint32_t i = 0; i < DECANT_REGIONS_MAX; i++)
+	for (uint32_t i = 0; i < DECANT_REGIONS_MAX; i++) {
 		free(m->dirty[i]);
+		free(m->sent_in[i]);
+	}
 	decant_state_writer_free(m->state);
 	stop_list_free(&m->stop_list);
 	throttle_destroy(&m->throttle);

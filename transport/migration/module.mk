@@ -6,6 +6,7 @@ libdecant_srcs += \
 	transport/migration/fate.c \
 	transport/migration/first_pass.c \
 	transport/migration/forecast.c \
+	transport/migration/gaps.c \
 	transport/migration/granules.c \
 	transport/migration/greeter.c \
 	transport/migration/handover.c \

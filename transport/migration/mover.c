@@ -446,6 +446,7 @@ static int write_piece(struct decant_mover *mover, uint32_t region, uint64_t off
 		return MOVER_EPOCH_LOST;
 	if (mover->first_byte_ns == 0)
 		mover->first_byte_ns = clock_now_ns();
+	bitmap_set_range(mover->granules[region].sent, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE);
 	mover->bytes += length;
 	mover->writes++;
 	return 0;
@@ -702,6 +703,16 @@ struct peer *mover_peer(struct decant_mover *mover)
 const struct wire_prepared *mover_prepared(const struct decant_mover *mover)
 {
 	return &mover->prepared;
+}
+
+const uint64_t *mover_sent(const struct decant_mover *mover, uint32_t region)
+{
+	return mover->granules[region].sent;
+}
+
+uint64_t mover_write_cost_ns(const struct decant_mover *mover)
+{
+	return mover->route.ops->write_cost_ns;
 }
 
 const char *mover_fabric(const struct decant_mover *mover)

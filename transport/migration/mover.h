@@ -69,6 +69,12 @@ int mover_settle_granules(struct decant_mover *mover, struct decant_error *err);
 int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
 		      struct decant_error *err);
 
+/* mover_sent() -- bitmap of the pages of @region that were sent in this epoch; the feeder's, until the next push */
+const uint64_t *mover_sent(const struct decant_mover *mover, uint32_t region);
+
+/* mover_write_cost_ns() -- what one more write costs the fabric in use, besides its bytes */
+uint64_t mover_write_cost_ns(const struct decant_mover *mover);
+
 /* mover_flush() -- give everything queued to the wire */
 int mover_flush(struct decant_mover *mover, struct decant_error *err);
 

@@ -13,12 +13,17 @@
  */
 #include "migration/source.h"
 
+#include "migration/gaps.h"
 #include "util/bitmap.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+
+/* What is dirty ahead is looked for again after so long, and so many times what that takes. */
+#define FETCH_AHEAD_NS_MIN (5 * NSEC_PER_MSEC)
+#define FETCH_AHEAD_PART 20u
 
 /* Stopping the vCPUs: a signal each, and they stop side by side. */
 #define PAUSE_GUESS_NS (200 * NSEC_PER_USEC)
@@ -112,13 +117,52 @@ static int send_chunk(struct decant_migration *m, uint32_t index, uint64_t first
 	bitmap_clear_range(m->dirty[index], first, pages);
 	if (paused && !mover_is_announced(m->mover, index, offset))
 		return send_inline(m, index, offset, bitmap, pages, err);
-	if (!paused)
+	if (!paused) {
 		rc = m->ops.dirty_clear(m->vmm, index, first, pages, bitmap, err);
+		/* in the pause it would be pages of the stop list, which is on its way */
+		gaps_fill(bitmap, mover_sent(m->mover, index) + first / 64, pages, m->gap_pages);
+	}
+	m->sent_in[index][first / CHUNK_PAGES] = m->pass_number;
 	return rc < 0 ? rc : precopy_push_runs(m, index, offset, bitmap, pages, err);
 }
 
-static int send_region(struct decant_migration *m, uint32_t index, bool paused, uint64_t total,
-		       struct decant_error *err)
+/*
+ * In a long pass the guest writes to pages that are still ahead. What is found of them now is sent once, in its turn; else it would be
+ * dirty again in the next pass. The rule holds: the fetch has re-armed the page, or the clear before its turn will.
+ */
+static int fetch_ahead(struct decant_migration *m, uint32_t index, struct decant_error *err)
+{
+	const uint64_t pages = decant_memory_region(m->memory, index)->length / DECANT_PAGE_SIZE;
+	const uint64_t now = clock_now_ns();
+	int rc;
+
+	if (now - m->harvest_at_ns < FETCH_AHEAD_NS_MIN + FETCH_AHEAD_PART * m->harvest_ns)
+		return 0;
+	rc = m->ops.dirty_fetch(m->vmm, index, m->dirty[index], pages, err);
+	m->harvest_at_ns = clock_now_ns();
+	if (m->harvest_at_ns - now > m->harvest_ns)
+		m->harvest_ns = m->harvest_at_ns - now;
+	return rc;
+}
+
+/* Was it dirty in the last pass, too? Then it will be again: so it is sent last, when the next harvest is near. */
+static bool is_hot(const struct decant_migration *m, uint32_t index, uint64_t first)
+{
+	return m->sent_in[index][first / CHUNK_PAGES] == m->pass_number - 1;
+}
+
+static void note_chunk_sent(struct decant_migration *m, uint64_t bytes)
+{
+	const uint64_t total = m->now.data_bytes;
+
+	m->now.remaining_bytes -= bytes < m->now.remaining_bytes ? bytes : m->now.remaining_bytes;
+	precopy_advance(m,
+			(uint32_t)(990 - 90 * (m->now.remaining_bytes < total ? m->now.remaining_bytes : total) /
+						 (total + 1)));
+}
+
+/* The dirty chunks of a region: with the guest paused all, else those that are @hot or those that are not. */
+static int send_region(struct decant_migration *m, uint32_t index, bool paused, bool hot, struct decant_error *err)
 {
 	const uint64_t pages = decant_memory_region(m->memory, index)->length / DECANT_PAGE_SIZE;
 	uint64_t at = 0;
@@ -129,28 +173,37 @@ static int send_region(struct decant_migration *m, uint32_t index, bool paused, 
 		const uint64_t count = pages - first < CHUNK_PAGES ? pages - first : CHUNK_PAGES;
 		const uint64_t bytes = bitmap_count(m->dirty[index], first, count) * DECANT_PAGE_SIZE;
 
-		rc = send_chunk(m, index, first, count, paused, err);
 		at = first + count;
-		if (paused)
+		if (!paused && is_hot(m, index, first) != hot)
 			continue;
-		m->now.remaining_bytes -= bytes < m->now.remaining_bytes ? bytes : m->now.remaining_bytes;
-		precopy_advance(m,
-				(uint32_t)(990 -
-					   90 * (m->now.remaining_bytes < total ? m->now.remaining_bytes : total) /
-						   (total + 1)));
+		rc = send_chunk(m, index, first, count, paused, err);
+		if (rc < 0 || paused)
+			continue;
+		note_chunk_sent(m, bytes);
+		rc = fetch_ahead(m, index, err);
 	}
+	return rc;
+}
+
+static int send_regions(struct decant_migration *m, bool paused, bool hot, struct decant_error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++)
+		rc = send_region(m, i, paused, hot, err);
 	return rc;
 }
 
 int precopy_send(struct decant_migration *m, bool paused, struct decant_error *err)
 {
-	const uint64_t total = m->now.data_bytes;
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && !paused && i < decant_memory_count(m->memory); i++)
 		rc = announce_dirty(m, i, err);
-	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(m->memory); i++)
-		rc = send_region(m, i, paused, total, err);
+	if (rc == 0)
+		rc = send_regions(m, paused, false, err);
+	if (rc == 0 && !paused)
+		rc = send_regions(m, paused, true, err);
 	return rc;
 }
 
@@ -162,6 +215,7 @@ void precopy_pass_begin(struct decant_migration *m, uint64_t dirty_pages)
 
 	if (m->now.passes < DECANT_PASSES_MAX)
 		m->now.passes++;
+	m->pass_number++;
 	pass = &m->now.pass[m->now.passes - 1];
 	pass->dirty_pages += dirty_pages;
 	m->pass_start_ns = clock_now_ns();
@@ -225,6 +279,8 @@ static int look(struct decant_migration *m, enum forecast_decision *decision, st
 		return rc;
 	now = clock_now_ns();
 	m->harvest_ns = now - begun;
+	m->harvest_at_ns = now;
+	m->gap_pages = gaps_worth(forecast_rate_Bps(&m->forecast), mover_write_cost_ns(m->mover));
 	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
 					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);
 	m->forecast.fixed_ns = fixed_costs_ns(m);

@@ -10,9 +10,9 @@
 #include "migration/forecast.h"
 #include "migration/handover.h"
 #include "migration/mover.h"
+#include "migration/stop_list.h"
 #include "migration/throttle.h"
 #include "util/placement.h"
-#include "migration/stop_list.h"
 #include <decant/migration.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -33,7 +33,10 @@ struct decant_migration {
 	struct placement placement;
 
 	/* running thread only */
-	uint64_t *dirty[DECANT_REGIONS_MAX]; /* pages to send, harvested and not yet sent */
+	uint64_t *dirty[DECANT_REGIONS_MAX];   /* pages to send, harvested and not yet sent */
+	uint32_t *sent_in[DECANT_REGIONS_MAX]; /* the pass in which each chunk was last sent for being dirty */
+	uint32_t pass_number;                  /* from 1 */
+	uint64_t gap_pages;                    /* gaps of up to so many pages are filled */
 	struct stop_list stop_list;
 	struct decant_state_writer *state;
 	struct forecast forecast;
@@ -41,9 +44,10 @@ struct decant_migration {
 	struct decant_stats now; /* published with migration_publish() */
 	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
 	uint64_t pass_start_ns, pass_start_bytes;
-	uint64_t pass_ns;    /* of the last pass that has ended */
-	uint64_t harvest_ns; /* of the last one */
-	uint64_t left_ns;    /* the pause began */
+	uint64_t pass_ns;       /* of the last pass that has ended */
+	uint64_t harvest_ns;    /* of the last one, */
+	uint64_t harvest_at_ns; /* which ended then */
+	uint64_t left_ns;       /* the pause began */
 	uint32_t lease_ms;
 	enum handover_source_event learnt; /* what became of GO: RUNNING, NEVER, or SILENCE */
 	uint64_t aborted_ns;               /* since then nothing of the control connection is on its way */

@@ -2,6 +2,7 @@
 /* stop_list.c -- what is known before the pause to be sent in it */
 #include "migration/stop_list.h"
 
+#include "migration/gaps.h"
 #include "migration/source.h"
 #include "util/bitmap.h"
 #include <errno.h>
@@ -35,6 +36,8 @@ static int take_chunk(struct stop_list *list, struct decant_migration *m, uint32
 
 	memcpy(bitmap, m->dirty[region] + first / 64, bitmap_words(pages) * sizeof(*bitmap));
 	bitmap_clear_range(m->dirty[region], first, pages);
+	rc = m->ops.dirty_clear(m->vmm, region, first, pages, bitmap, err);
+	gaps_fill(bitmap, mover_sent(m->mover, region) + first / 64, pages, m->gap_pages);
 	while (rc == 0 && (run = bitmap_next_run(bitmap, &at, pages)) > 0) {
 		rc = make_room(list, err);
 		if (rc < 0)
@@ -43,7 +46,7 @@ static int take_chunk(struct stop_list *list, struct decant_migration *m, uint32
 		list->pages += run;
 		at += run;
 	}
-	return m->ops.dirty_clear(m->vmm, region, first, pages, bitmap, err);
+	return rc;
 }
 
 static int take_region(struct stop_list *list, struct decant_migration *m, uint32_t region,

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Room for a state's bytes, besides twice what the rehearsal had. */
@@ -129,30 +130,59 @@ static int reserve_state(struct decant_receiver *receiver, size_t length, struct
 	return rc;
 }
 
+/*
+ * What something costs this thread. One that never waited was at most kept from its CPU, by a host that is busy now and may not be in the
+ * pause: then what it computed counts.
+ */
+struct stopwatch {
+	uint64_t wall_ns, cpu_ns;
+	long waits;
+};
+
+static long thread_waits(void)
+{
+	struct rusage usage = { 0 };
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+static struct stopwatch stopwatch_start(void)
+{
+	return (struct stopwatch){ clock_now_ns(), clock_thread_cpu_ns(), thread_waits() };
+}
+
+static uint64_t stopwatch_ns(const struct stopwatch *since)
+{
+	const struct stopwatch now = stopwatch_start();
+
+	return now.waits == since->waits ? now.cpu_ns - since->cpu_ns : now.wall_ns - since->wall_ns;
+}
+
 /* Saves and loads the fresh VM once: the forecast needs to know what that costs. */
 static int takeover_rehearse(void *opaque, struct wire_prepared *prepared, struct decant_error *err)
 {
 	struct decant_receiver *receiver = opaque;
 	struct decant_state_writer *writer;
-	uint64_t start, saved;
+	struct stopwatch watch;
 	const void *bytes;
 	size_t length;
 	int rc = decant_state_writer_new(&writer, err);
 
 	if (rc < 0)
 		return rc;
-	start = clock_now_ns();
+	watch = stopwatch_start();
 	rc = receiver->ops.state_save(receiver->vmm, writer, err);
-	prepared->save_ns = clock_now_ns() - start;
+	prepared->save_ns = stopwatch_ns(&watch);
 	bytes = decant_state_writer_bytes(writer, &length);
 	if (rc == 0)
 		rc = reserve_state(receiver, length, err);
-	saved = clock_now_ns();
+	watch = stopwatch_start();
 	if (rc == 0)
 		rc = decant_state_reader_reset(receiver->reader, bytes, length, err);
 	if (rc == 0)
 		rc = receiver->ops.state_load(receiver->vmm, receiver->reader, err);
-	prepared->load_ns = clock_now_ns() - saved;
+	prepared->load_ns = stopwatch_ns(&watch);
 	decant_state_writer_free(writer);
 	decant_error_prefix(rc < 0 ? err : NULL, "rehearsing on the fresh VM");
 	return rc;

@@ -48,6 +48,7 @@ const struct fabric_ops fabric_loop_ops = {
 	.name = "loop",
 	.default_channels = 2,
 	.write_max = LINK_WRITE_MAX,
+	.write_cost_ns = 100,
 	.reaches = loop_reaches,
 	.sink_open = loop_sink_open,
 	.sink_address = loop_sink_address,

@@ -27,6 +27,7 @@ const struct fabric_ops fabric_rdma_ops = {
 	.default_channels = 1,
 	.write_max = RDMA_WRITE_MAX,
 	.relaxed = true,
+	.write_cost_ns = 400,
 	.rails = rail_list,
 	.pair = rail_pair,
 	.sink_open = rdma_sink_open,

@@ -30,6 +30,7 @@ const struct fabric_ops fabric_tcp_ops = {
 	.name = "tcp",
 	.default_channels = 2,
 	.write_max = TCP_WRITE_MAX,
+	.write_cost_ns = 150,
 	.reaches = NULL,
 	.sink_open = tcp_sink_open,
 	.sink_address = tcp_sink_address,
