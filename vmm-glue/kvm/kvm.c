@@ -91,7 +91,8 @@ int decant_kvm_new(const struct decant_kvm_opts *opts, struct decant_kvm **kvm_p
 	kvm_look(kvm);
 	kvm_enable_events(kvm);
 	kvm->scratch = malloc(kvm_vcpu_state_scratch(kvm));
-	if (kvm->scratch == NULL) {
+	kvm->nested = calloc(1, kvm->nested_size + 1u);
+	if (kvm->scratch == NULL || kvm->nested == NULL) {
 		r = decant_error_set(err, -ENOMEM, "KVM: out of memory");
 		goto err_free;
 	}
@@ -166,6 +167,7 @@ void decant_kvm_free(struct decant_kvm *kvm)
 	kvm_memslot_free_all(kvm);
 	free(kvm->msrs);
 	free(kvm->scratch);
+	free(kvm->nested);
 	pthread_cond_destroy(&kvm->ring_keep);
 	pthread_mutex_destroy(&kvm->ring_lock);
 	free(kvm);

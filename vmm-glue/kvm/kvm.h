@@ -71,7 +71,8 @@ struct decant_kvm {
 	bool initially_all_set;
 	bool sregs2;
 	bool clock_realtime;
-	uint32_t nested_size; /* bytes of KVM_GET_NESTED_STATE, 0: none */
+	uint32_t nested_size;            /* bytes of KVM_GET_NESTED_STATE, 0: none */
+	struct kvm_nested_state *nested; /* of that size; only ever looked at */
 	uint32_t xsave_size;
 	uint32_t ring_entries; /* 0: no ring */
 	const struct kvm_dirty_ops *dirty;

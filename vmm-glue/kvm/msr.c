@@ -190,28 +190,30 @@ static bool msr_belongs(uint32_t index, bool hyperv)
 	return hyperv || index < MSR_HYPERV_FIRST || index > MSR_HYPERV_LAST;
 }
 
+/* A part of the list at a time, so that a save in the pause of a guest allocates nothing. */
 int kvm_msr_values(const struct decant_kvm *kvm, const struct kvm_vcpu *vcpu, struct kvm_msr_value *values,
 		   struct decant_error *err)
 {
-	DECANT_AUTO_FREE bool *readable = calloc(kvm->msr_count, sizeof(*readable));
-	DECANT_AUTO_FREE uint64_t *read = calloc(kvm->msr_count, sizeof(*read));
 	bool hyperv = kvm_cpuid_is_hyperv(vcpu->cpuid);
 	int count = 0;
-	int r;
 
-	if (readable == NULL || read == NULL)
-		return decant_error_set(err, -ENOMEM, "vCPU %u: MSRs: out of memory", vcpu->index);
-	r = msr_read_each(vcpu->fd, kvm->msrs, kvm->msr_count, read, readable);
-	if (r < 0)
-		return decant_error_set(err, r, "vCPU %u: KVM_GET_MSRS: %s", vcpu->index, strerror(-r));
-	for (uint32_t i = 0; i < kvm->msr_count; i++) {
-		if (!readable[i] || !msr_belongs(kvm->msrs[i], hyperv))
-			continue;
-		values[count++] = (struct kvm_msr_value){
-			.index = kvm->msrs[i],
-			.value = read[i],
-			.reset = vcpu->msr_reset[i],
-		};
+	for (uint32_t done = 0; done < kvm->msr_count; done += MSRS_PER_CALL) {
+		uint32_t n = kvm->msr_count - done < MSRS_PER_CALL ? kvm->msr_count - done : MSRS_PER_CALL;
+		uint64_t read[MSRS_PER_CALL];
+		bool readable[MSRS_PER_CALL];
+		int r = msr_read_each(vcpu->fd, kvm->msrs + done, n, read, readable);
+
+		if (r < 0)
+			return decant_error_set(err, r, "vCPU %u: KVM_GET_MSRS: %s", vcpu->index, strerror(-r));
+		for (uint32_t i = 0; i < n; i++) {
+			if (!readable[i] || !msr_belongs(kvm->msrs[done + i], hyperv))
+				continue;
+			values[count++] = (struct kvm_msr_value){
+				.index = kvm->msrs[done + i],
+				.value = read[i],
+				.reset = vcpu->msr_reset[done + i],
+			};
+		}
 	}
 	return count;
 }
@@ -251,21 +253,15 @@ static int msr_write_each(const struct kvm_vcpu *vcpu, const struct kvm_msr_valu
 	return 0;
 }
 
-int kvm_msr_load(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,
-		 struct decant_error *err)
+/* Has the vCPU what it was given? @count: MSRS_PER_CALL at most. */
+static int msr_check_part(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,
+			  struct decant_error *err)
 {
-	DECANT_AUTO_FREE uint32_t *msrs = calloc(count, sizeof(*msrs));
-	DECANT_AUTO_FREE uint64_t *now = calloc(count, sizeof(*now));
-	DECANT_AUTO_FREE bool *readable = calloc(count, sizeof(*readable));
+	uint32_t msrs[MSRS_PER_CALL];
+	uint64_t now[MSRS_PER_CALL];
+	bool readable[MSRS_PER_CALL];
 	int r;
 
-	if (count == 0)
-		return 0;
-	if (msrs == NULL || now == NULL || readable == NULL)
-		return decant_error_set(err, -ENOMEM, "vCPU %u: MSRs: out of memory", vcpu->index);
-	r = msr_write_each(vcpu, values, count, err);
-	if (r < 0)
-		return r;
 	for (uint32_t i = 0; i < count; i++)
 		msrs[i] = values[i].index;
 	r = msr_read_each(vcpu->fd, msrs, count, now, readable);
@@ -279,4 +275,15 @@ int kvm_msr_load(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values
 			return r;
 	}
 	return 0;
+}
+
+int kvm_msr_load(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,
+		 struct decant_error *err)
+{
+	int r = msr_write_each(vcpu, values, count, err);
+
+	for (uint32_t done = 0; r == 0 && done < count; done += MSRS_PER_CALL)
+		r = msr_check_part(vcpu, values + done,
+				   count - done < MSRS_PER_CALL ? count - done : MSRS_PER_CALL, err);
+	return r;
 }

@@ -371,16 +371,14 @@ size_t kvm_vcpu_state_scratch(const struct decant_kvm *kvm)
 
 static int vcpu_refuse_nested(struct decant_kvm *kvm, struct kvm_vcpu *vcpu, struct decant_error *err)
 {
-	DECANT_AUTO_FREE struct kvm_nested_state *nested = NULL;
+	struct kvm_nested_state *nested = kvm->nested;
 	size_t size = (size_t)kvm->nested_size;
 	bool active;
 	int r;
 
 	if (size == 0)
 		return 0;
-	nested = calloc(1, size);
-	if (nested == NULL)
-		return decant_error_set(err, -ENOMEM, "vCPU %u: nested state: out of memory", vcpu->index);
+	memset(nested, 0, size);
 	nested->size = (uint32_t)size;
 	r = kvm_ioctl(vcpu->fd, KVM_GET_NESTED_STATE, nested);
 	if (r == -EINVAL) /* this guest's processor cannot virtualize */

@@ -9,3 +9,8 @@ integration_tests += there_and_back
 there_and_back_srcs := tests/integration/machine/there_and_back.c
 # sanitizers keep what is freed
 no_sanitize_tests += there_and_back
+
+integration_tests += bare_pause
+bare_pause_srcs := tests/integration/machine/bare_pause.c
+# it stands in for malloc itself
+no_sanitize_tests += bare_pause
