@@ -44,6 +44,7 @@ LINES = [
     Line("tcp_total_vs_qemu", "decant_hot.total", ("qemu_tcp_hot.total", "qemu_multifd_hot.total"), 0.85, "lower", "s", 5),
     Line("pause_vs_qemu", "decant_warm.pause", "qemu_tcp_warm.pause", 0.25, "lower", "s", 5),
     Line("pause_hot_vs_qemu", "decant_hot.pause", ("qemu_tcp_hot.pause", "qemu_multifd_hot.pause"), 0.6, "lower", "s", 5),
+    Line("forecast_error", "decant_hot.forecast_error", (), 0.2, "lower", "", 5),
     Line("guest_work_kept", "guest_work", (), 0.95, "higher", "", 3),
     Line("rdma_instructions_per_page", "rdma_instructions", (), 60, better="lower", unit="", runs=1),
     Line("rdma_wr_per_gib", "rdma_counts.wr", (), 1100, better="lower", unit="", runs=3),
