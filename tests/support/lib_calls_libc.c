@@ -56,13 +56,15 @@ ssize_t lib_sendmsg(int fd, const struct msghdr *message, int flags)
 ssize_t lib_recvmsg(int fd, struct msghdr *message, int flags)
 {
 	const enum lib_fate fate = lib_call(LIB_recvmsg);
-	struct iovec one = { .iov_base = message->msg_iov[0].iov_base, .iov_len = 1 };
+	/* what is read of a socket's queue of errors has no bytes */
+	struct iovec one = { .iov_base = message->msg_iovlen > 0 ? message->msg_iov[0].iov_base : NULL,
+			     .iov_len = message->msg_iovlen > 0 };
 	struct msghdr cut = { .msg_iov = &one, .msg_iovlen = 1 };
 	ssize_t n;
 
 	if (fate == LIB_FAILED)
 		return -1;
-	n = recvmsg(fd, fate == LIB_CUT_SHORT ? &cut : message, flags);
+	n = recvmsg(fd, fate == LIB_CUT_SHORT && one.iov_len > 0 ? &cut : message, flags);
 	lib_stand();
 	return n;
 }
