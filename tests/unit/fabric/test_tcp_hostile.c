@@ -626,17 +626,11 @@ static void test_message__runs_out_of_credit_and_gets_it_back(void **state)
 	stop_false_sink(&sink);
 }
 
-/* a sink that takes nothing off the socket */
-static void test_stop__does_not_wait_for_a_sink_that_hangs(void **state)
+/* fills all that is between it and a sink that takes nothing off the socket */
+static void fill_up(struct joined *pair)
 {
-	struct joined *pair = pair_open(tcp, 1);
-	struct false_sink sink;
 	int rc = 0;
 
-	(void)state;
-	start_false_sink(&sink, 1, FRAME_OK, 4);
-	assert_int_equal(tcp->source_connect(&sink.opts, &pair->source, NULL), 0);
-	pthread_join(sink.thread, NULL);
 	while (rc != -ETIMEDOUT) {
 		const struct fabric_write write = { .length = 256 * PAIR_PAGE, .data = pair->from[0] };
 
@@ -646,9 +640,48 @@ static void test_stop__does_not_wait_for_a_sink_that_hangs(void **state)
 		assert_true(rc == 0 || rc == -ETIMEDOUT);
 	}
 	assert_true(tcp->source_pending(pair->source) > 0);
+}
+
+static void test_stop__does_not_wait_for_a_sink_that_hangs(void **state)
+{
+	struct joined *pair = pair_open(tcp, 1);
+	struct false_sink sink;
+
+	(void)state;
+	start_false_sink(&sink, 1, FRAME_OK, 4);
+	assert_int_equal(tcp->source_connect(&sink.opts, &pair->source, NULL), 0);
+	pthread_join(sink.thread, NULL);
+	fill_up(pair);
 	tcp->source_stop(pair->source);
 
 	assert_int_equal(tcp->source_flush(pair->source), -ECANCELED);
+	stop_false_sink(&sink);
+	pair_free(pair);
+}
+
+/* Of what the kernel had by reference nothing may be sent with what is in memory later. */
+static void test_stop__makes_the_kernel_forget_what_it_has_by_reference(void **state)
+{
+	struct joined *pair = pair_open(tcp, 1);
+	uint64_t later = 0;
+	struct false_sink sink;
+	char bytes[65536];
+	ssize_t n;
+
+	(void)state;
+	start_false_sink(&sink, 1, FRAME_OK, 4);
+	sink.opts.zero_copy = DECANT_ZERO_COPY_ON;
+	assert_int_equal(tcp->source_connect(&sink.opts, &pair->source, NULL), 0);
+	pthread_join(sink.thread, NULL);
+	memset(pair->from[0], 0, 256 * PAIR_PAGE);
+	fill_up(pair);
+	tcp->source_stop(pair->source);
+	memset(pair->from[0], 'X', 256 * PAIR_PAGE);
+
+	while ((n = recv(sink.fd[0], bytes, sizeof(bytes), 0)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			later += bytes[i] == 'X';
+	assert_int_equal(later, 0);
 	stop_false_sink(&sink);
 	pair_free(pair);
 }
@@ -676,6 +709,7 @@ int main(void)
 		cmocka_unit_test(test_source__trusts_nothing_on_the_way_back),
 		cmocka_unit_test(test_message__runs_out_of_credit_and_gets_it_back),
 		cmocka_unit_test(test_stop__does_not_wait_for_a_sink_that_hangs),
+		cmocka_unit_test(test_stop__makes_the_kernel_forget_what_it_has_by_reference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
