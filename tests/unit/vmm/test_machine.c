@@ -122,12 +122,14 @@ static uint64_t work_ratio(const struct stress_host *guest)
 	const volatile struct stress_vcpu *vcpu = guest->status->vcpu;
 	const uint64_t begin[2] = { vcpu[0].work, vcpu[1].work };
 	const uint64_t deadline = clock_deadline_ns(LONG_NS);
+	uint64_t work;
 
 	do {
 		usleep(300000);
-	} while (vcpu[1].work - begin[1] < WORK_PAGES && clock_now_ns() < deadline);
-	assert_true(vcpu[1].work - begin[1] >= WORK_PAGES);
-	return (vcpu[0].work - begin[0]) * 1000 / (vcpu[1].work - begin[1]);
+		work = vcpu[1].work - begin[1];
+	} while (work < WORK_PAGES && clock_now_ns() < deadline);
+	assert_true(work >= WORK_PAGES);
+	return (vcpu[0].work - begin[0]) * 1000 / (work + 1);
 }
 
 static void test_machine_throttle__slows_one_vcpu_until_it_is_undone(void **state)
