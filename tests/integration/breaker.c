@@ -145,6 +145,7 @@ static int breaker_pair(const struct fabric_pair_opts *opts, struct fabric_pair 
 		rc = breaker_base()->pair(opts, pairs, err);
 	DECANT_AUTO_UNLOCK(&breaker.lock);
 	snprintf(breaker.counts.rails, sizeof(breaker.counts.rails), "%s", opts->rails != NULL ? opts->rails : "");
+	breaker.counts.near_node = opts->near_node;
 	breaker.counts.paired += rc > 0;
 	return rc;
 }

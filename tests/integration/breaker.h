@@ -28,6 +28,7 @@ struct breaker_counts {
 	uint64_t maps_paused;            /* of all those, begun between breaker_paused(true) and (false) */
 	uint64_t paired;                 /* calls of pair() that succeeded */
 	char rails[64];                  /* what the last pair() was asked for; "" any */
+	int near_node;                   /* the same */
 	uint32_t losses[BREAKER_FAULTS]; /* times that it failed */
 };
 

@@ -78,6 +78,7 @@ struct fabric_pair_opts {
 	uint32_t count;
 	const char *rails;   /* --rail: "LOCAL[=REMOTE][,...]", each a device or an address; NULL: any */
 	bool hardware_only;  /* leave software rails out */
+	int near_node;       /* NUMA node of the memory to be sent, -1: that of the calling thread */
 	uint64_t timeout_ns; /* for all of it */
 	int wake_fd;         /* becomes readable when it shall end with -ECANCELED; -1: never */
 	struct decant_log log;

@@ -21,6 +21,7 @@ libdecant_srcs += \
 	transport/migration/migration.c \
 	transport/migration/mover.c \
 	transport/migration/mover_epoch.c \
+	transport/migration/mover_life.c \
 	transport/migration/mover_map.c \
 	transport/migration/pagehash.c \
 	transport/migration/payload.c \

@@ -474,6 +474,7 @@ static int choose_route(struct decant_mover *mover, struct decant_error *err)
 		.fabric = mover->fabric_text,
 		.rails = mover->rails_text,
 		.peer = mover->peer_text,
+		.memory_node = mover_memory_node(mover),
 		.welcome = &mover->welcome,
 		.timeout_ns = time_left(mover, mover->setup.connect_timeout_ns),
 		.wake_fd = mover->wake_fd,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* mover_private.h -- struct decant_mover, shared by mover.c (pushing), mover_epoch.c (connections) and mover_message.c */
+/* mover_private.h -- struct decant_mover, shared by mover.c (pushing), mover_life.c, mover_epoch.c (connections) and mover_map.c */
 #ifndef MIGRATION_MOVER_PRIVATE_H
 #define MIGRATION_MOVER_PRIVATE_H
 
@@ -98,6 +98,9 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err);
 int mover_failover(struct decant_mover *mover, struct decant_error *err);
 /* waits for a change under the lock, at most @most_ns: callers loop */
 void mover_wait_change(struct decant_mover *mover, uint64_t most_ns);
+
+/* mover_life.c: the NUMA node that most of the memory with a node is said to lie on, -1: none has one */
+int mover_memory_node(const struct decant_mover *mover);
 
 /* mover_map.c: mapping granules at this end. open: for the epoch whose source is there; close: after that was stopped */
 int mover_map_open(struct decant_mover *mover, struct decant_error *err);

@@ -59,6 +59,7 @@ static int find_pairs(const struct route_opts *opts, const struct fabric_ops *rd
 		.count = rails_of_peer(opts->welcome, remote),
 		.rails = opts->rails,
 		.hardware_only = !software,
+		.near_node = opts->memory_node,
 		.timeout_ns = opts->timeout_ns,
 		.wake_fd = opts->wake_fd,
 		.log = opts->log,

@@ -19,6 +19,7 @@ struct route_opts {
 	const char *fabric; /* "auto", or a fabric's name */
 	const char *rails;  /* --rail, NULL: any */
 	const char *peer;   /* for messages */
+	int memory_node;    /* NUMA node of the guest's memory, -1: not known */
 	const struct wire_welcome *welcome;
 	uint64_t timeout_ns; /* for looking which rails reach each other */
 	int wake_fd;         /* readable: give that up; -1: never */

@@ -118,7 +118,9 @@ static void pair_rails(struct joined *pair)
 {
 	struct decant_error err = DECANT_ERROR_INIT;
 	struct fabric_rail rails[FABRIC_RAILS_MAX];
-	struct fabric_pair_opts opts = { .remote = rails, .timeout_ns = PAIR_LATE_NS, .wake_fd = -1 };
+	struct fabric_pair_opts opts = {
+		.remote = rails, .near_node = -1, .timeout_ns = PAIR_LATE_NS, .wake_fd = -1
+	};
 	int count;
 
 	if (pair->ops->rails == NULL)

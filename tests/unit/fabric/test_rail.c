@@ -156,7 +156,9 @@ static void test_rail_list__any_call_may_fail(void **state)
 
 static struct fabric_pair_opts towards(const struct fabric_rail *remote, uint32_t count)
 {
-	return (struct fabric_pair_opts){ .remote = remote, .count = count, .timeout_ns = PATIENT, .wake_fd = -1 };
+	return (struct fabric_pair_opts){
+		.remote = remote, .count = count, .near_node = -1, .timeout_ns = PATIENT, .wake_fd = -1
+	};
 }
 
 static void test_rail_pair__each_with_its_neighbour(void **state)
@@ -269,8 +271,10 @@ static void test_rail_pair__no_route(void **state)
 	fake_plan_set(&plan);
 	assert_int_equal(rail_pair(&opts, pairs, &err), -ENETUNREACH);
 	assert_non_null(strstr(err.msg, "--rail LOCAL=REMOTE"));
-	assert_int_equal(rail_pair(&(struct fabric_pair_opts){ .timeout_ns = PATIENT, .wake_fd = -1 }, pairs,
-				   &err),
+	assert_int_equal(rail_pair(&(struct fabric_pair_opts){ .near_node = -1,
+							       .timeout_ns = PATIENT,
+							       .wake_fd = -1 },
+				   pairs, &err),
 			 -ENODEV);
 	assert_non_null(strstr(err.msg, "the destination has no usable RDMA rail"));
 }

@@ -13,6 +13,7 @@
 
 #include "integration/breaker.h"
 #include "migration/host.h"
+#include "migration/mover_private.h"
 #include "migration/rails.h"
 #include "migration/route.h"
 
@@ -37,9 +38,12 @@ static int set_up(void **state)
 	return 0;
 }
 
+static int memory_node = -1;
+
 static int choose(const char *fabric, const char *rails)
 {
 	const struct route_opts opts = {
+		.memory_node = memory_node,
 		.fabric = fabric,
 		.rails = rails,
 		.peer = PEER,
@@ -66,6 +70,52 @@ static void test_choose__auto_takes_hardware(void **state)
 	assert_int_equal(route.pairs, 1);
 	assert_false(route.named);
 	assert_string_equal(route.reason, "rail0 reaches 127.0.0.1");
+}
+
+static void test_choose__near_the_memory(void **state)
+{
+	struct breaker_counts counts;
+	(void)state;
+
+	memory_node = 3;
+	assert_int_equal(choose("auto", NULL), 0);
+	breaker_counts(&counts);
+	assert_int_equal(counts.near_node, 3);
+	memory_node = -1;
+	assert_int_equal(choose("auto", NULL), 0);
+	breaker_counts(&counts);
+	assert_int_equal(counts.near_node, -1);
+}
+
+static void add_region(struct decant_memory *memory, const char *name, uint64_t pages, int node)
+{
+	struct decant_region region = DECANT_REGION_INIT;
+
+	snprintf(region.name, sizeof(region.name), "%s", name);
+	region.address = (void *)(uintptr_t)DECANT_PAGE_SIZE; /* nobody looks there */
+	region.length = pages * DECANT_PAGE_SIZE;
+	region.guest_address = (uint64_t)decant_memory_count(memory) << 32;
+	region.numa_node = node;
+	assert_true(decant_memory_add(memory, &region, NULL) >= 0);
+}
+
+static void test_memory_node__where_most_of_it_lies(void **state)
+{
+	struct decant_mover mover = { 0 };
+	struct decant_memory *memory;
+	(void)state;
+
+	assert_int_equal(decant_memory_new(&memory, NULL), 0);
+	mover.memory = memory;
+	add_region(memory, "anywhere", 100, -1);
+	assert_int_equal(mover_memory_node(&mover), -1);
+	add_region(memory, "a", 3, 1);
+	assert_int_equal(mover_memory_node(&mover), 1);
+	add_region(memory, "b", 2, 0);
+	assert_int_equal(mover_memory_node(&mover), 1);
+	add_region(memory, "c", 2, 0);
+	assert_int_equal(mover_memory_node(&mover), 0);
+	decant_memory_free(memory);
 }
 
 static void test_choose__auto_leaves_software(void **state)
@@ -274,6 +324,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_choose__auto_takes_hardware, set_up),
+		cmocka_unit_test_setup(test_choose__near_the_memory, set_up),
+		cmocka_unit_test(test_memory_node__where_most_of_it_lies),
 		cmocka_unit_test_setup(test_choose__auto_leaves_software, set_up),
 		cmocka_unit_test_setup(test_choose__by_name_takes_software, set_up),
 		cmocka_unit_test_setup(test_choose__a_destination_without_the_feature, set_up),

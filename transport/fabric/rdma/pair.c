@@ -101,7 +101,7 @@ static int pair_prepare(struct pair_search *search, struct decant_error *err)
 		.local_prefix = search->prefix,
 		.local_count = (uint32_t)rc,
 		.remote_count = opts->count < FABRIC_RAILS_MAX ? opts->count : FABRIC_RAILS_MAX,
-		.near_node = pair_near_node(),
+		.near_node = opts->near_node >= 0 ? opts->near_node : pair_near_node(),
 		.hardware_only = opts->hardware_only,
 	};
 	pair_prefixes(search);
