@@ -68,6 +68,7 @@ def seen_facts(seen, judged_ns):
     return {
         "total_ms": seen.total * 1e3,
         "pause_ms": seen.pause * 1e3,
+        "judged_ms": (judged_ns - seen.command_ns) / 1e6,
         "work_before": seen.work_rate(0, seen.command_ns),
         "work_during": seen.work_rate(seen.command_ns, last),
         "work_after": seen.work_rate(judged_ns, judged_ns + AFTER_SECONDS * 1e9, "dest"),

@@ -14,8 +14,8 @@ from places import Unmeasured
 SECONDS = 60
 WIDTH, HEIGHT = 760, 340
 PAGE = 4096
-WORK_STEPS = 80  # of the guest's work, so that a curve is one
-WORK_AROUND_MS = 500  # of the guest's work, drawn before the command and after the pause
+WORK_STEPS = 100  # of the guest's work, so that a curve is one
+SHOWN_MS = 20  # of it after the pause, before it judges its memory
 
 
 @dataclasses.dataclass
@@ -99,20 +99,26 @@ def pass_rows(run):
     return rows + [(at, rows[-1][1])] if rows else []
 
 
+def work_looks(seen):
+    """ms after the command, pages; two lists, since after the pause the guest judges its memory, and what follows is moved to where that begins."""
+    moved = seen["judged_ms"] - seen["total_ms"] - SHOWN_MS
+    return ([look for look in seen["work"] if look[0] <= seen["total_ms"] + SHOWN_MS],
+            [(at - moved, pages) for at, pages in seen["work"] if at >= seen["judged_ms"]])
+
+
 def work_rows(run):
     """The guest's work by time, as a share of what it did before the command."""
     seen = run.get("seen")
     if not seen or not seen.get("work_before"):
         return []
-    rows, begin = [], None
-    last = seen["total_ms"] + WORK_AROUND_MS
-    step = max(10, (last + WORK_AROUND_MS) / WORK_STEPS)
-    for at, pages in seen["work"]:
-        if begin is None or pages < begin[1]:
-            begin = (at, pages)
-        elif at - begin[0] >= step and -WORK_AROUND_MS <= at <= last:
-            rows.append((at, (pages - begin[1]) * 1e3 / (at - begin[0]) / seen["work_before"]))
-            begin = (at, pages)
+    rows = []
+    step = max(10, (seen["total_ms"] + 1e3) / WORK_STEPS)
+    for looks in work_looks(seen):
+        begin = looks[0] if looks else None
+        for at, pages in looks:
+            if at - begin[0] >= step:
+                rows.append((at, max(pages - begin[1], 0) * 1e3 / (at - begin[0]) / seen["work_before"]))
+                begin = (at, pages)
     return rows
 
 
@@ -136,7 +142,7 @@ def of_sweep(sweep):
             "cpu_source_per_gb": "source", "cpu_dest_per_gb": "destination", "cpu_softirq_per_gb": "softirq"}, "s/GB")),
         ("Passes of the middle run: when each began, and how much it sent",
          curves("Passes", middles(sweep, pass_rows), "ms after the command", "MiB", "steps", "set logscale y\nset format y '%g'\n")),
-        ("The guest's work in the middle run, as a share of before",
+        ("The guest's work in the middle run, as a share of before; without the time after the pause in which it judges all its memory",
          curves("Guest's work", middles(sweep, work_rows), "ms after the command", "share", "lines", "set yrange [0:*]\n")),
     ]
     return [(caption, svg) for caption, svg in drawn if svg]

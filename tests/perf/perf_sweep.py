@@ -46,7 +46,7 @@ def a_run(total=100.0, converged=True, **report):
             "source_cpu_ms": 100.0, "dest_cpu_ms": 300.0,
             "passes": [{"ms": 80.0, "bytes": 1 << 29, "dirty_pages": 9}, {"ms": 3.0, "bytes": 4096, "dirty_pages": 1}], **report}
     work = [[at, 1000 * (at + 100)] for at in range(-100, 200, 5)]
-    seen = {"total_ms": total + 1, "pause_ms": 4.0, "work_before": 1e6, "work_during": 9e5, "work_after": 1e6, "vcpu_cpu_s": 0.5,
+    seen = {"judged_ms": total + 50, "total_ms": total + 1, "pause_ms": 4.0, "work_before": 1e6, "work_during": 9e5, "work_after": 1e6, "vcpu_cpu_s": 0.5,
             "softirq_cpu_s": 0.1, "work": work, "doubts": ""}
     return {"converged": converged, "baseline_Bps": 2.5e9, "report": told, "seen": seen if converged else None}
 
@@ -210,6 +210,16 @@ def test_plot__what_gnuplot_refuses_is_an_error():
         assert str(why).startswith("gnuplot: "), why
         return
     raise AssertionError("drawn")
+
+
+def test_work__is_drawn_without_the_time_of_the_verdict():
+    run = {"seen": {"total_ms": 100, "judged_ms": 5100, "work_before": 2e3,
+                    "work": [(at, min(at + 500, 620) * 2 if at < 5100 else 1240 + (at - 5100)) for at in range(-500, 5400, 5)]}}
+    rows = plots.work_rows(run)
+
+    equal({share for at, share in rows if at < 100}, {1.0})
+    equal({share for at, share in rows if at > 121}, {0.5})
+    assert 400 < rows[-1][0] < 420, rows[-1]
 
 
 # ---- the other host ----
