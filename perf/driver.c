@@ -38,6 +38,7 @@ static const char usage[] =
 	"  --memory SIZE        of the guest (1G)\n"
 	"  --page-size SIZE     behind it: 4K, 2M, 1G (4K)\n"
 	"  --streams N          connections or channels (the fabric's own default; socket: 2)\n"
+	"  --zero-copy on       fabric tcp: by reference over loopback, too\n"
 	"  --verbose            what the library logs goes to stderr\n";
 
 static void log_to_stderr(void *opaque, enum decant_log_level level, const char *message)
@@ -86,6 +87,10 @@ static int take_option(int key, struct point_opts *opts, struct decant_error *er
 		return size_parse(optarg, &opts->page_size, err);
 	case 's':
 		return parse_count(optarg, &opts->streams, err);
+	case 'z':
+		opts->zero_copy = DECANT_ZERO_COPY_ON;
+		return strcmp(optarg, "on") == 0 ? 0
+						 : decant_error_set(err, -EINVAL, "--zero-copy %s: on", optarg);
 	case 'v':
 		opts->log.fn = log_to_stderr;
 		return 0;
@@ -97,13 +102,10 @@ static int take_option(int key, struct point_opts *opts, struct decant_error *er
 static int parse(int argc, char **argv, struct point_opts *opts, struct decant_error *err)
 {
 	static const struct option options[] = {
-		{ "address", required_argument, NULL, 'a' },
-		{ "fabric", required_argument, NULL, 'f' },
-		{ "memory", required_argument, NULL, 'm' },
-		{ "page-size", required_argument, NULL, 'p' },
-		{ "streams", required_argument, NULL, 's' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
+		{ "address", required_argument, NULL, 'a' }, { "fabric", required_argument, NULL, 'f' },
+		{ "memory", required_argument, NULL, 'm' },  { "page-size", required_argument, NULL, 'p' },
+		{ "streams", required_argument, NULL, 's' }, { "zero-copy", required_argument, NULL, 'z' },
+		{ "verbose", no_argument, NULL, 'v' },       { NULL, 0, NULL, 0 },
 	};
 	int rc, key;
 
