@@ -61,6 +61,16 @@ uint32_t rails_welcome(struct wire_welcome *welcome, struct fabric_rail rails[FA
 	return welcome->rails;
 }
 
+void rails_prepare(void)
+{
+	const struct fabric_ops *rdma = fabric_find("rdma");
+	struct fabric_rail rails[FABRIC_RAILS_MAX];
+	struct decant_error err = DECANT_ERROR_INIT;
+
+	if (rdma != NULL)
+		rdma->rails(rails, FABRIC_RAILS_MAX, &err);
+}
+
 uint32_t rails_of_peer(const struct wire_welcome *welcome, struct fabric_rail rails[FABRIC_RAILS_MAX])
 {
 	for (uint32_t i = 0; i < welcome->rails; i++)

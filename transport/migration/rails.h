@@ -16,6 +16,9 @@
 uint32_t rails_welcome(struct wire_welcome *welcome, struct fabric_rail rails[FABRIC_RAILS_MAX],
 		       const struct decant_log *log);
 
+/* rails_prepare() -- load what the devices need, so that no VM that comes waits for it; what fails will fail again in WELCOME */
+void rails_prepare(void);
+
 /* rails_of_peer() -- the rails in @welcome; their number */
 uint32_t rails_of_peer(const struct wire_welcome *welcome, struct fabric_rail rails[FABRIC_RAILS_MAX]);
 

@@ -3,6 +3,7 @@
 #include "migration/receiver_private.h"
 
 #include "migration/host.h"
+#include "migration/rails.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -141,6 +142,7 @@ int decant_receiver_new(const struct decant_receiver_opts *opts, const struct de
 		receiver_destroy(receiver);
 		return rc;
 	}
+	rails_prepare();
 	*out = receiver;
 	return 0;
 }
