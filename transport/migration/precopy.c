@@ -25,8 +25,8 @@
 #define FETCH_AHEAD_NS_MIN (5 * NSEC_PER_MSEC)
 #define FETCH_AHEAD_PART 20u
 
-/* Stopping the vCPUs: a signal each, and they stop side by side. */
-#define PAUSE_GUESS_NS (200 * NSEC_PER_USEC)
+/* Stopping the vCPUs, a signal each, and the threads that are woken on the way to the start at either end. */
+#define PAUSE_GUESS_NS (300 * NSEC_PER_USEC)
 
 /* Round trips of the hand-over: barrier and its acknowledgement, HANDOVER and READY, GO and the start. */
 #define HANDOVER_ROUND_TRIPS 3u
