@@ -102,8 +102,8 @@ int decant_kvm_vcpu_dirtied(struct decant_kvm *kvm, uint32_t vcpu, uint64_t *pag
 /*
  * Slices of time, for decant_vmm_ops.throttle: a thread ("decant-slices", there while any vCPU is slowed) that tells the VMM, at the
  * end of each vCPU's slice, to keep it out of KVM_RUN for a while. A slice and the hold after it take 10 ms together, more where the
- * slice would be shorter than half a millisecond: 50 ms at the most. All slices begin together, so that a vCPU that waits for a
- * lock of another seldom does so while that one is held.
+ * slice would be shorter than half a millisecond: 50 ms at the most. vCPUs that are slowed one right after the other have their
+ * slices at the same time, so that one that waits for a lock of another seldom does so while that one is held.
  */
 struct decant_kvm_slices;
 
