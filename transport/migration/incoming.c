@@ -256,6 +256,26 @@ static void on_populated(void *opaque, uint64_t offset, uint64_t length, int cod
 	grant(job, job->offset + offset, rkey);
 }
 
+/* Of memory that is there already. */
+static void on_there(void *opaque, void *address, uint64_t length)
+{
+	const struct populate_job *job = opaque;
+	const char *base = job->incoming->region[job->region].address;
+
+	on_populated(opaque, (uint64_t)((char *)address - base) - job->offset, length, 0);
+}
+
+static int submit_job(struct incoming *in, struct populate_job *job, uint64_t length)
+{
+	const struct decant_region *region = &in->region[job->region];
+	const uint64_t granule = in->granule[job->region];
+	uint8_t *address = (uint8_t *)region->address + job->offset;
+
+	if (in->populated[job->region])
+		return populate_submit_work(in->pool, address, length, granule, region->numa_node, on_there, job);
+	return populate_submit(in->pool, address, length, granule, region->numa_node, on_populated, job);
+}
+
 static struct populate_job *new_job(struct incoming *in, const struct wire_register *message, uint64_t offset)
 {
 	struct populate_job *job = calloc(1, sizeof(*job));
@@ -308,9 +328,7 @@ static int submit_range(struct incoming *in, const struct wire_register *message
 	job = new_job(in, message, offset);
 	if (length > r->length - offset)
 		length = r->length - offset;
-	rc = job == NULL ? -ENOMEM
-			 : populate_submit(in->pool, (uint8_t *)r->address + offset, length, granule, r->numa_node,
-					   on_populated, job);
+	rc = job == NULL ? -ENOMEM : submit_job(in, job, length);
 	return rc < 0 ? decant_error_set(err, rc, "REGISTER: %s", strerror(-rc)) : 0;
 }
 

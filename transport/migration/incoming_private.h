@@ -42,9 +42,10 @@ struct incoming {
 
 	/* set by the session's thread before prepared, read-only after */
 	struct decant_region region[DECANT_REGIONS_MAX];
+	bool populated[DECANT_REGIONS_MAX]; /* before it came here */
 	uint64_t granule[DECANT_REGIONS_MAX];
 	uint32_t regions;
-	atomic_bool prepared; /* release, with acquire in the reader: the three above */
+	atomic_bool prepared; /* release, with acquire in the reader: the four above */
 
 	/* protected by sink_lock */
 	pthread_mutex_t sink_lock;

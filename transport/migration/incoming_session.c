@@ -4,6 +4,7 @@
 
 #include "migration/damage.h"
 #include "migration/host.h"
+#include "migration/memory_data.h"
 #include "util/bitmap.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -193,6 +194,7 @@ static int adopt_memory(struct incoming *in, const struct decant_region *regions
 						made->name, (unsigned long long)made->length, regions[i].name,
 						(unsigned long long)regions[i].length);
 		in->region[i] = *made;
+		in->populated[i] = memory_is_populated(in->memory, i);
 		in->granule[i] = granule_size(made->page_size);
 		in->asked[i] = bitmap_new((made->length + in->granule[i] - 1) / in->granule[i]);
 		if (in->asked[i] == NULL)

@@ -43,6 +43,7 @@
 struct slot {
 	struct decant_region region;
 	bool owned;
+	bool populated;      /* all of it was touched through this mapping */
 	bool tells_resident; /* mincore() says the truth of it */
 	/*
 	 * hugetlb: the file's allocated bytes when all of them were last seen to be mapped here, or NO_BLOCKS. A hint that
@@ -145,6 +146,7 @@ static int append(struct decant_memory *memory, const struct decant_region *regi
 
 	slot->region = *region;
 	slot->owned = owned;
+	slot->populated = false;
 	slot->tells_resident = owned || file_is_writable(region->fd);
 	atomic_init(&slot->all_mapped_at, NO_BLOCKS);
 	return (int)memory->count++;
@@ -482,13 +484,24 @@ int decant_memory_move(struct decant_memory *to, struct decant_memory *from, str
 	for (uint32_t i = 0; ret == 0 && i < from->count; i++) {
 		ret = take_region(to, &from->slots[i].region, &taken, err);
 		if (ret == 0)
-			append(to, &taken, from->slots[i].owned);
+			to->slots[append(to, &taken, from->slots[i].owned)].populated = from->slots[i].populated;
 	}
 	if (ret < 0)
 		to->count = before;
 	else
 		from->count = 0;
 	return ret;
+}
+
+void memory_set_populated(struct decant_memory *memory)
+{
+	for (uint32_t i = 0; i < memory->count; i++)
+		memory->slots[i].populated = true;
+}
+
+bool memory_is_populated(const struct decant_memory *memory, uint32_t index)
+{
+	return memory->slots[index].populated;
 }
 
 uint32_t decant_memory_count(const struct decant_memory *memory)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "migration/host.h"
+#include "migration/memory_data.h"
 #include "migration/populate.h"
 #include "util/cleanup.h"
 #include "util/placement.h"
@@ -70,5 +71,7 @@ int decant_memory_populate(struct decant_memory *memory, struct decant_error *er
 	for (uint32_t i = 0; ret == 0 && i < decant_memory_count(memory); i++)
 		ret = populate_region(pool, &populating, decant_memory_region(memory, i), err);
 	populate_free(pool);
+	if (ret == 0)
+		memory_set_populated(memory);
 	return ret;
 }

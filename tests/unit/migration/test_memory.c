@@ -17,6 +17,7 @@
 #include <decant/memory.h>
 
 #include "migration/limit.h"
+#include "migration/memory_data.h"
 #include "support/hugepages.h"
 
 #define PAGE ((uint64_t)DECANT_PAGE_SIZE)
@@ -275,6 +276,8 @@ static void test_decant_memory_populate__leaves_no_hole_and_keeps_what_is_there(
 	assert_int_equal(found, length);
 	assert_int_equal(((char *)region->address)[3 * PAGE], 7);
 	assert_int_equal(((char *)region->address)[4 * PAGE], 0);
+	assert_true(memory_is_populated(memory, 0));
+	assert_true(memory_is_populated(memory, 1));
 }
 
 static void test_decant_memory_move__takes_all_or_nothing(void **state)
@@ -287,10 +290,13 @@ static void test_decant_memory_move__takes_all_or_nothing(void **state)
 	assert_int_equal(allocate("a", 0, PAGE), 0);
 	assert_int_equal(allocate("b", PAGE, PAGE), 1);
 	address = decant_memory_region(memory, 1)->address;
+	assert_false(memory_is_populated(memory, 1));
+	assert_int_equal(decant_memory_populate(memory, &err), 0);
 	assert_int_equal(decant_memory_move(other, memory, &err), 0);
 	assert_int_equal(decant_memory_count(memory), 0);
 	assert_int_equal(decant_memory_count(other), 2);
 	assert_ptr_equal(decant_memory_region(other, 1)->address, address);
+	assert_true(memory_is_populated(other, 1));
 
 	assert_int_equal(allocate("c", 2 * PAGE, PAGE), 0);
 	assert_int_equal(allocate("b", 3 * PAGE, PAGE), 1);
