@@ -758,7 +758,7 @@ __attribute__((no_sanitize("thread"), noinline)) static void stress_store(uint8_
 /* A relaxed fabric is not given a page of which another write is under way. */
 static void stress_order(struct joined *pair, struct stress *stress, uint64_t first, uint64_t pages)
 {
-	if (fabric->relaxed && memchr(stress->under_way + first, true, pages) != NULL) {
+	if (fabric->relaxed && memchr(stress->under_way + first, 1, pages) != NULL) {
 		pair_barrier(pair, ++stress->round);
 		memset(stress->under_way, false, sizeof(stress->under_way));
 	}
