@@ -37,7 +37,7 @@
  * What is queued is kept back so long for a granule that is about to be granted, or each of them would cut a list of the fabric's short.
  * Where granules come slower than that, they and not the wire are what the push waits for.
  */
-#define GRACE_NS NSEC_PER_MSEC
+#define GRACE_NS (3 * NSEC_PER_MSEC)
 
 /* With a bandwidth limit: what may go out at once after a pause, and the largest piece, in time. */
 #define PACE_BURST_NS (2 * NSEC_PER_MSEC)
