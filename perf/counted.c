@@ -40,6 +40,8 @@ int main(int argc, char **argv)
 		.role = POINT_BOTH,
 		.fabric = "rdma",
 		.page_size = 4096,
+		.zero_scan =
+			DECANT_ZERO_SCAN_ON, /* each page is looked at: what that costs is to be counted, too */
 		.log = { .level = DECANT_LOG_WARNING },
 	};
 	struct decant_error err = DECANT_ERROR_INIT;

@@ -10,6 +10,7 @@
 
 #include <decant/error.h>
 #include <decant/log.h>
+#include <decant/migration.h>
 #include <decant/mover.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ struct point_opts {
 	uint64_t page_size; /* behind it */
 	uint32_t streams;   /* connections or channels; 0: as many as the fabric takes by itself */
 	enum decant_zero_copy zero_copy;
+	enum decant_zero_scan zero_scan;
 	struct decant_log log;
 };
 

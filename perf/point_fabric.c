@@ -65,6 +65,7 @@ static int migrate(const struct point_opts *opts, const char *peer, struct decan
 	migration_opts.fabric = opts->fabric;
 	migration_opts.channels = opts->streams;
 	migration_opts.zero_copy = opts->zero_copy;
+	migration_opts.zero_scan = opts->zero_scan;
 	migration_opts.peer_timeout_ns = 30 * NSEC_PER_SEC;
 	migration_opts.log = opts->log;
 	rc = decant_migration_new(&migration_opts, idle_ops(), NULL, memory, &migration, err);
