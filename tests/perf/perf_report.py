@@ -317,7 +317,7 @@ esac""")
     finally:
         os.environ["PATH"] = path
 
-    assert 0.5 / 500 <= seconds < 5 / 500, seconds
+    assert 0.4 / 500 <= seconds < 50 / 500, seconds
     equal(setup.details[0]["own_us"], {"min": 1.5, "max": 9.5, "typical": 2.5, "average": 3.5})
 
 
