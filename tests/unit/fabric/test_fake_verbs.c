@@ -373,12 +373,16 @@ static void test_notice__comes_once_per_arming_and_not_for_what_is_there(void **
 	struct couple *couple = couple_new(0);
 	struct half *active = &couple->active;
 	struct pollfd ready = { .fd = active->notice->fd, .events = POLLIN };
+	struct fake_counts counts;
 	struct ibv_cq *cq;
 	void *context;
 
 	(void)state;
 	assert_int_equal(couple_post_write(couple, IBV_SEND_SIGNALED, 0, 8), 0);
-	usleep(5000);
+	do {
+		usleep(100);
+		fake_counts(&counts);
+	} while (counts.completions == 0);
 	assert_int_equal(poll(&ready, 1, 0), 0);
 	assert_int_equal(ibv_req_notify_cq(active->cq, 0), 0);
 	assert_int_equal(poll(&ready, 1, 10), 0);
