@@ -4,7 +4,8 @@
  *
  * A page that is dirty by the log may be right at the destination already: it was written after its bit was cleared and before
  * it was read. To skip such a page harms nothing and proves nothing. So, source and sink being in one process, a fault of the
- * last pass is kept for a page in which the two ends do differ.
+ * last pass is kept for a page in which the two ends do differ. A page may be sent twice in the pause, from the list that was made
+ * before it and with the last harvest; so the page that was struck is struck again.
  */
 #include "broken_fabric.h"
 
@@ -20,6 +21,7 @@
 static struct broken_plan plan;
 static _Atomic bool guest_paused;
 static _Atomic uint32_t count;
+static uint32_t struck;                /* the page, once count is not 0 */
 static _Atomic(uint8_t *) sink_memory; /* of region 0, offset 0 */
 static uint8_t scratch[PAGE];          /* read by the fabric later */
 static struct fabric_ops broken_ops;
@@ -78,7 +80,7 @@ static uint32_t find_victim(const struct fabric_write *write)
 	if (write->region != 0 || atomic_load(&guest_paused) != plan.last_pass)
 		return end;
 	if (plan.kind != BROKEN_BARRIER && atomic_load(&count) != 0)
-		return end;
+		return plan.last_pass && struck >= first && struck < end ? struck : end;
 	for (uint32_t page = first; page < end; page++) {
 		const uint8_t *here = (const uint8_t *)write->data + (size_t)(page - first) * PAGE;
 
@@ -144,6 +146,7 @@ static int broken_write(struct fabric_source *source, const struct fabric_write 
 
 	if (victim == end)
 		return fabric_loop_ops.source_write(source, write);
+	struck = victim;
 	atomic_fetch_add(&count, 1);
 	return break_write(source, write, victim);
 }
