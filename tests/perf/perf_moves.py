@@ -122,7 +122,7 @@ def test_qemu__both_ends_get_the_guest_and_memory_that_is_there_beforehand():
 
     assert "prealloc=on" in words[words.index("-object") + 1], words
     equal(words[words.index("-append") + 1], "vcpus=1 wss=4M data=1020M zero=4M")
-    equal(pair.capabilities, ["return-path", "events", "multifd"])
+    equal(pair.capabilities, ["events", "return-path", "multifd"])
     equal(pair.parameters, {"max-bandwidth": qemu.UNLIMITED, "downtime-limit": 300, "multifd-channels": 2})
 
 
