@@ -257,7 +257,7 @@ static int msr_write_each(const struct kvm_vcpu *vcpu, const struct kvm_msr_valu
 static int msr_check_part(const struct kvm_vcpu *vcpu, const struct kvm_msr_value *values, uint32_t count,
 			  struct decant_error *err)
 {
-	uint32_t msrs[MSRS_PER_CALL];
+	uint32_t msrs[MSRS_PER_CALL] = { 0 };
 	uint64_t now[MSRS_PER_CALL];
 	bool readable[MSRS_PER_CALL];
 	int r;
