@@ -87,7 +87,7 @@ struct decant_stats {
 	uint32_t progress_permille; /* never runs backwards */
 
 	uint64_t throughput_Bps;       /* of pass 1: payload by its time */
-	uint64_t rate_Bps;             /* now */
+	uint64_t rate_Bps;             /* now; of what is dirty, not of clean pages sent between */
 	uint64_t dirty_rate_Bps;       /* as seen in the last pass */
 	uint64_t forecast_downtime_ns; /* of the pause to come; if no end is in sight: of one now */
 	uint64_t forecast_total_ns;    /* from now to the end; 0: no forecast yet, or none possible */

@@ -26,6 +26,14 @@ static uint64_t time_ns(uint64_t bytes, uint64_t rate_Bps)
 	return (uint64_t)((double)bytes / (double)rate_Bps * (double)NSEC_PER_SEC);
 }
 
+/* What travels for @bytes that are dirty: gaps are filled as they were in the last pass. */
+static uint64_t with_gaps(const struct forecast *forecast, uint64_t bytes)
+{
+	if (forecast->filled_bytes == 0)
+		return bytes;
+	return bytes + (uint64_t)((double)bytes * (double)forecast->gap_bytes / (double)forecast->filled_bytes);
+}
+
 void forecast_init(struct forecast *forecast, uint64_t max_downtime_ns, uint64_t data_bytes)
 {
 	*forecast = (struct forecast){
@@ -51,6 +59,14 @@ void forecast_measured(struct forecast *forecast, uint64_t bytes, uint64_t ns)
 	forecast->rate_Bps[0] = (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
 }
 
+void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_bytes)
+{
+	if (bytes == 0)
+		return;
+	forecast->filled_bytes = bytes;
+	forecast->gap_bytes = gap_bytes;
+}
+
 uint64_t forecast_rate_Bps(const struct forecast *forecast)
 {
 	uint64_t best = 0;
@@ -69,7 +85,7 @@ uint64_t forecast_downtime_ns(const struct forecast *forecast, uint64_t bytes)
 		return forecast->fixed_ns;
 	if (rate == 0)
 		return UINT64_MAX;
-	return forecast->fixed_ns + time_ns(bytes, rate);
+	return forecast->fixed_ns + time_ns(with_gaps(forecast, bytes), rate);
 }
 
 /* It fits. Would another pass make it much shorter? */
@@ -138,7 +154,8 @@ struct forecast_outlook forecast_look(const struct forecast *forecast, uint64_t 
 		case FORECAST_NEVER:
 			return outlook;
 		case FORECAST_PASS:
-			pass_ns = forecast->pass_fixed_ns + time_ns(bytes, forecast->rate_Bps[0]);
+			pass_ns = forecast->pass_fixed_ns +
+				  time_ns(with_gaps(forecast, bytes), forecast->rate_Bps[0]);
 			passed_ns += pass_ns;
 			bytes = expect_dirty(forecast, pass_ns);
 		}

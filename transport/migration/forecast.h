@@ -5,6 +5,8 @@
  * Pure arithmetic. The pause, if the guest were stopped now, is what is left to send by the rate measured so far, and the fixed costs: stopping
  * the vCPUs, saving and loading the state (measured by the destination on its fresh VM), and the round trips of the hand-over.
  *
+ * The rate is that of all that travels. What is dirty counts for more than it is: between its runs travel pages that fill gaps (gaps.h).
+ *
  * What the end will be like is found by playing the passes to come with the same rule of when to switch over. A pass takes its bytes by
  * the last rate, and what any pass costs. In that time the guest writes at the rate that the last pass has shown, but never
  * more pages than it ever did: that is its working set. A pass that was shorter than the one before it and yet found as much
@@ -30,6 +32,8 @@ struct forecast {
 	uint32_t stagnant;                 /* decisions in a row without a better best_bytes */
 	uint64_t stagnant_since_ns;
 	uint64_t pass_fixed_ns; /* of a pass, whatever it sends */
+	uint64_t filled_bytes;  /* a pass that sent so much that was dirty, the last one, 0: none yet, */
+	uint64_t gap_bytes;     /* has filled gaps with so much that was not */
 	uint64_t dirtied_ns;    /* in a pass that took so long, the last one, 0: none yet, */
 	uint64_t dirtied_bytes; /* so much became dirty */
 	uint64_t dirtied_most;  /* in any */
@@ -52,6 +56,9 @@ void forecast_init(struct forecast *forecast, uint64_t max_downtime_ns, uint64_t
 
 /* forecast_measured() -- a pass has sent @bytes in @ns, its barrier included. Passes too short to tell anything are ignored. */
 void forecast_measured(struct forecast *forecast, uint64_t bytes, uint64_t ns);
+
+/* forecast_filled() -- for @bytes that were dirty, a pass has filled gaps with @gap_bytes of clean pages */
+void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_bytes);
 
 /* forecast_rate_Bps() -- the best of the last passes: with the vCPUs stopped it will hardly be less. 0: unknown */
 uint64_t forecast_rate_Bps(const struct forecast *forecast);

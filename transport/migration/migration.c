@@ -70,7 +70,8 @@ int migration_step(struct decant_migration *m, enum handover_source_event event,
 static void collect_rate(struct decant_migration *m)
 {
 	const uint64_t ns = clock_now_ns() - m->pass_start_ns;
-	const uint64_t bytes = m->now.sent_bytes - m->pass_start_bytes;
+	const uint64_t sent = m->now.sent_bytes - m->pass_start_bytes;
+	const uint64_t bytes = sent - (m->pass_gap_bytes < sent ? m->pass_gap_bytes : sent);
 
 	if (m->now.state != DECANT_STATE_PRECOPY || m->pass_start_ns == 0 || ns < PROGRESS_NS / 2 || bytes == 0)
 		return;

@@ -120,7 +120,9 @@ static int send_chunk(struct decant_migration *m, uint32_t index, uint64_t first
 	if (!paused) {
 		rc = m->ops.dirty_clear(m->vmm, index, first, pages, bitmap, err);
 		/* in the pause it would be pages of the stop list, which is on its way */
-		gaps_fill(bitmap, mover_sent(m->mover, index) + first / 64, pages, m->gap_pages);
+		m->pass_gap_bytes += gaps_fill(bitmap, mover_sent(m->mover, index) + first / 64, pages,
+					       m->gap_pages) *
+				     DECANT_PAGE_SIZE;
 	}
 	m->sent_in[index][first / CHUNK_PAGES] = m->pass_number;
 	return rc < 0 ? rc : precopy_push_runs(m, index, offset, bitmap, pages, err);
@@ -220,6 +222,7 @@ void precopy_pass_begin(struct decant_migration *m, uint64_t dirty_pages)
 	pass->dirty_pages += dirty_pages;
 	m->pass_start_ns = clock_now_ns();
 	m->pass_start_bytes = sent_bytes(m);
+	m->pass_gap_bytes = 0;
 }
 
 void precopy_pass_more(struct decant_migration *m, uint64_t dirty_pages)
@@ -231,15 +234,17 @@ void precopy_pass_end(struct decant_migration *m)
 {
 	struct decant_pass *pass = &m->now.pass[m->now.passes - 1];
 	const uint64_t bytes = sent_bytes(m) - m->pass_start_bytes;
+	const uint64_t needed = bytes - (m->pass_gap_bytes < bytes ? m->pass_gap_bytes : bytes);
 	const uint64_t ns = clock_now_ns() - m->pass_start_ns;
 
 	pass->bytes += bytes;
 	pass->ns += ns;
 	m->pass_ns = ns;
-	m->now.rate_Bps = ns == 0 ? 0 : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
+	m->now.rate_Bps = ns == 0 ? 0 : (uint64_t)((double)needed * (double)NSEC_PER_SEC / (double)ns);
 	if (m->now.passes == 1)
 		m->now.throughput_Bps = m->now.rate_Bps;
 	forecast_measured(&m->forecast, bytes, ns);
+	forecast_filled(&m->forecast, needed, m->pass_gap_bytes);
 }
 
 /* ---- the loop ---- */

@@ -37,13 +37,13 @@ static int take_chunk(struct stop_list *list, struct decant_migration *m, uint32
 	memcpy(bitmap, m->dirty[region] + first / 64, bitmap_words(pages) * sizeof(*bitmap));
 	bitmap_clear_range(m->dirty[region], first, pages);
 	rc = m->ops.dirty_clear(m->vmm, region, first, pages, bitmap, err);
+	list->pages += bitmap_count(bitmap, 0, pages);
 	gaps_fill(bitmap, mover_sent(m->mover, region) + first / 64, pages, m->gap_pages);
 	while (rc == 0 && (run = bitmap_next_run(bitmap, &at, pages)) > 0) {
 		rc = make_room(list, err);
 		if (rc < 0)
 			return rc;
 		list->run[list->count++] = (struct stop_run){ first + at, region, (uint32_t)run };
-		list->pages += run;
 		at += run;
 	}
 	return rc;

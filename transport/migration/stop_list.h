@@ -23,7 +23,7 @@ struct stop_run {
 struct stop_list {
 	struct stop_run *run;
 	uint64_t count, capacity;
-	uint64_t pages;
+	uint64_t pages; /* that are dirty: those that fill gaps not counted */
 };
 
 /* stop_list_take() -- all that migration->dirty says, which says nothing then */

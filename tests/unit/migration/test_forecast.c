@@ -64,6 +64,36 @@ static void test_forecast_measured__forgets_old_passes(void **state)
 	assert_int_equal(forecast_rate_Bps(&forecast), 64 * MIB);
 }
 
+/* 90 MiB would take 88 ms and the fixed 10; with as much again between them they do not fit */
+static void test_forecast_filled__gaps_count_as_well(void **state)
+{
+	struct forecast forecast = after_first_pass();
+
+	(void)state;
+	assert_int_equal(forecast_decide(&forecast, 90 * MIB, 0), FORECAST_PASS);
+	assert_int_equal(forecast_decide(&forecast, 90 * MIB, 0), FORECAST_SWITCH);
+	forecast_measured(&forecast, 180 * MIB, 180 * NSEC_PER_SEC / 1024);
+	forecast_filled(&forecast, 90 * MIB, 90 * MIB);
+	assert_int_equal(forecast_rate_Bps(&forecast), DATA);
+	assert_in_range(forecast_downtime_ns(&forecast, 90 * MIB), 185 * NSEC_PER_MSEC, 186 * NSEC_PER_MSEC);
+	assert_int_equal(forecast_decide(&forecast, 90 * MIB, 0), FORECAST_PASS);
+	/* a pass that sent nothing tells nothing of gaps */
+	forecast_filled(&forecast, 0, 0);
+	assert_in_range(forecast_downtime_ns(&forecast, 90 * MIB), 185 * NSEC_PER_MSEC, 186 * NSEC_PER_MSEC);
+}
+
+static void test_forecast_look__a_pass_takes_its_gaps_too(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	uint64_t before;
+
+	(void)state;
+	forecast_dirtied(&forecast, 256 * MIB, NSEC_PER_SEC);
+	before = forecast_look(&forecast, 256 * MIB, 0).left_ns;
+	forecast_filled(&forecast, 2 * MIB, MIB);
+	assert_true(forecast_look(&forecast, 256 * MIB, 0).left_ns >= before + 125 * NSEC_PER_MSEC);
+}
+
 static void test_forecast_decide__switches_at_once_when_little_is_left(void **state)
 {
 	struct forecast forecast = after_first_pass();
@@ -196,6 +226,8 @@ int main(void)
 		cmocka_unit_test(test_forecast_downtime__is_unknown_without_a_rate),
 		cmocka_unit_test(test_forecast_measured__ignores_passes_too_short_to_tell),
 		cmocka_unit_test(test_forecast_measured__forgets_old_passes),
+		cmocka_unit_test(test_forecast_filled__gaps_count_as_well),
+		cmocka_unit_test(test_forecast_look__a_pass_takes_its_gaps_too),
 		cmocka_unit_test(test_forecast_decide__switches_at_once_when_little_is_left),
 		cmocka_unit_test(test_forecast_decide__goes_on_while_it_shrinks_though_it_fits),
 		cmocka_unit_test(test_forecast_decide__never_switches_when_it_does_not_fit),
