@@ -21,9 +21,14 @@
 /* So many passes ahead are played; what has not come to an end by then has none in sight. */
 #define LOOK_PASSES 64u
 
+/* No time is longer than this: as many as are played ahead can be added up. */
+#define TIME_NS_MAX (UINT64_MAX / 4 / LOOK_PASSES)
+
 static uint64_t time_ns(uint64_t bytes, uint64_t rate_Bps)
 {
-	return (uint64_t)((double)bytes / (double)rate_Bps * (double)NSEC_PER_SEC);
+	const double ns = (double)bytes / (double)rate_Bps * (double)NSEC_PER_SEC;
+
+	return ns < (double)TIME_NS_MAX ? (uint64_t)ns : TIME_NS_MAX;
 }
 
 /* What travels for @bytes that are dirty: gaps are filled as they were in the last pass. */

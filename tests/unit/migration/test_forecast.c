@@ -94,6 +94,17 @@ static void test_forecast_look__a_pass_takes_its_gaps_too(void **state)
 	assert_true(forecast_look(&forecast, 256 * MIB, 0).left_ns >= before + 125 * NSEC_PER_MSEC);
 }
 
+static void test_forecast_downtime__is_bounded_at_any_rate(void **state)
+{
+	struct forecast forecast;
+
+	(void)state;
+	forecast_init(&forecast, 100 * NSEC_PER_MSEC, DATA);
+	forecast_measured(&forecast, 1, NSEC_PER_SEC);
+	assert_in_range(forecast_downtime_ns(&forecast, UINT64_MAX / 2), 3600 * NSEC_PER_SEC, UINT64_MAX / 256);
+	assert_int_equal(forecast_decide(&forecast, UINT64_MAX / 2, 0), FORECAST_PASS);
+}
+
 static void test_forecast_decide__switches_at_once_when_little_is_left(void **state)
 {
 	struct forecast forecast = after_first_pass();
@@ -228,6 +239,7 @@ int main(void)
 		cmocka_unit_test(test_forecast_measured__forgets_old_passes),
 		cmocka_unit_test(test_forecast_filled__gaps_count_as_well),
 		cmocka_unit_test(test_forecast_look__a_pass_takes_its_gaps_too),
+		cmocka_unit_test(test_forecast_downtime__is_bounded_at_any_rate),
 		cmocka_unit_test(test_forecast_decide__switches_at_once_when_little_is_left),
 		cmocka_unit_test(test_forecast_decide__goes_on_while_it_shrinks_though_it_fits),
 		cmocka_unit_test(test_forecast_decide__never_switches_when_it_does_not_fit),
