@@ -243,6 +243,7 @@ void precopy_pass_end(struct decant_migration *m)
 	m->now.rate_Bps = ns == 0 ? 0 : (uint64_t)((double)needed * (double)NSEC_PER_SEC / (double)ns);
 	if (m->now.passes == 1)
 		m->now.throughput_Bps = m->now.rate_Bps;
+	m->pass_start_ns = 0;
 	forecast_measured(&m->forecast, bytes, ns);
 	forecast_filled(&m->forecast, needed, m->pass_gap_bytes);
 }
