@@ -179,6 +179,12 @@ static bool take_grant(struct decant_mover *mover, uint64_t g, uint64_t wait_ns,
 	return true;
 }
 
+static bool is_lost(struct decant_mover *mover)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	return mover->lost.code != 0;
+}
+
 /* What is left of the grace, which the first call begins */
 static uint64_t keep_back(uint64_t *until_ns)
 {
@@ -208,7 +214,7 @@ static int await_grant(struct decant_mover *mover, uint64_t g, struct fabric_wri
 		if (rc < 0)
 			return rc;
 		wait_ns = keep_back(&until_ns);
-		if (wait_ns > 0)
+		if (wait_ns > 0 && !is_lost(mover))
 			continue;
 		/* what is queued can travel while we wait */
 		if (!flushed && mover->route.ops->source_flush(mover->source) < 0)
