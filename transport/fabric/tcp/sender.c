@@ -117,6 +117,9 @@ static bool sender_may_refer(struct sender *sender, size_t bytes)
 
 	pthread_mutex_lock(&sender->lock);
 	may = zerocopy_begin(&sender->zerocopy, bytes);
+	/* given up for good: from the next frame on, head and data go in one call again */
+	if (!sender->zerocopy.on)
+		sender->zero_copy = DECANT_ZERO_COPY_OFF;
 	pthread_mutex_unlock(&sender->lock);
 	return may;
 }
