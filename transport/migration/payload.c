@@ -67,10 +67,11 @@ uint8_t *payloads_take(struct payloads *payloads, size_t length)
 
 void payloads_give(struct payloads *payloads, uint8_t *bytes)
 {
-	const uintptr_t offset = (uintptr_t)bytes - (uintptr_t)payloads->slots;
+	uintptr_t offset;
 
 	if (bytes == NULL)
 		return;
+	offset = (uintptr_t)bytes - (uintptr_t)payloads->slots;
 	{
 		DECANT_AUTO_UNLOCK(&payloads->lock);
 		if (offset < (uintptr_t)PAYLOAD_SLOTS * PAYLOAD_SLOT_SIZE) {
