@@ -7,7 +7,6 @@ import socket
 import sys
 import tempfile
 import threading
-import traceback
 
 sys.dont_write_bytecode = True
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -18,13 +17,11 @@ import moves
 import observer
 import places
 import qemu
+import tap
 import vms
+from tap import equal
 
 SECOND = 10 ** 9
-
-
-def equal(found, wanted):
-    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
 
 
 def seen(**more):
@@ -126,19 +123,4 @@ def test_qemu__both_ends_get_the_guest_and_memory_that_is_there_beforehand():
     equal(pair.parameters, {"max-bandwidth": qemu.UNLIMITED, "downtime-limit": 300, "multifd-channels": 2})
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {name}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("# " + traceback.format_exc().replace("\n", "\n# "))
-    sys.exit(failed > 0)
-
-
-main()
+sys.exit(tap.run(globals()))

@@ -12,7 +12,10 @@ import struct
 import subprocess
 import sys
 import time
-import traceback
+
+sys.dont_write_bytecode = True
+
+import tap
 
 BUILD = os.environ.get("DECANT_BUILD", "build")
 PROGRAM = os.path.join(BUILD, "perf", "decant-observe")
@@ -162,19 +165,4 @@ def test_observe__refuses_what_it_cannot_do():
         assert done.returncode == 2 and "usage" in done.stderr, (words, done)
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {name}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("# " + traceback.format_exc().replace("\n", "\n# "))
-    sys.exit(failed > 0)
-
-
-main()
+sys.exit(tap.run(globals()))

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 import types
 
 sys.dont_write_bytecode = True
@@ -24,6 +23,8 @@ import places
 import qemu
 import report
 import scenarios
+import tap
+from tap import equal
 
 LINE = report.Line("a_vs_b", "a", "b", 0.8)
 SCRATCH = tempfile.mkdtemp()
@@ -31,10 +32,6 @@ SCRATCH = tempfile.mkdtemp()
 
 def rounds(*pairs):
     return [{"a": a, "b": b} for a, b in pairs]
-
-
-def equal(found, wanted):
-    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
 
 
 def program(name, text):
@@ -348,20 +345,6 @@ def test_bench__exits_1_and_shows_the_line_when_a_measure_fails():
     assert "broken" in row["error"], row
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {name}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("# " + traceback.format_exc().replace("\n", "\n# "))
-    subprocess.run(["rm", "-rf", SCRATCH], check=True)
-    sys.exit(failed > 0)
-
-
-main()
+STATUS = tap.run(globals())
+subprocess.run(["rm", "-rf", SCRATCH], check=True)
+sys.exit(STATUS)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.dont_write_bytecode = True
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -26,17 +25,11 @@ import places
 import plots
 import sweep
 import sweeps
+import tap
+from tap import equal
 
 SCRATCH = tempfile.mkdtemp()
 MEMORY = 1 << 30
-
-
-class Skip(Exception):
-    """Why a test cannot be."""
-
-
-def equal(found, wanted):
-    assert found == wanted, f"found {found!r}, wanted {wanted!r}"
 
 
 def a_run(total=100.0, converged=True, **report):
@@ -275,7 +268,7 @@ def decant_perf(*words):
 
 def test_command__measures_over_its_ssh_and_draws_a_page():
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        raise Skip("/dev/kvm cannot be used")
+        raise tap.Skip("/dev/kvm cannot be used")
     folder = os.path.join(SCRATCH, "out")
     done = decant_perf("run", "--build", BUILD, "--sweep", "channels", "--point", "2", "--memory", "64M", "--runs", "1", "--out", folder,
                        "--peer", "127.0.0.1", "--ssh", fake_ssh())
@@ -304,22 +297,6 @@ def test_command__exits_1_and_says_so_where_nothing_could_be_measured():
     assert "1G: NOT MEASURED" in done.stdout, done.stdout
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {name}")
-        except Skip as why:
-            print(f"ok {number} - {name} # SKIP {why}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("# " + traceback.format_exc().replace("\n", "\n# "))
-    shutil.rmtree(SCRATCH)
-    sys.exit(failed > 0)
-
-
-main()
+STATUS = tap.run(globals())
+shutil.rmtree(SCRATCH)
+sys.exit(STATUS)
