@@ -58,7 +58,6 @@ look_check() {
 	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
 	need ip iproute2 command_there ip
 	need git git command_there git
-	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
 	need taskset util-linux command_there taskset
 	need gnuplot gnuplot-nox command_there gnuplot
 }
@@ -78,6 +77,8 @@ look_bench() {
 	need python3 python3 command_there python3
 	need iperf3 iperf3 command_there iperf3
 	need ib_write_bw perftest command_there ib_write_bw
+	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
+	need taskset util-linux command_there taskset
 	need gnuplot gnuplot-nox command_there gnuplot
 	need valgrind valgrind command_there valgrind
 }
