@@ -14,9 +14,6 @@ $(bench_observer): $(call obj,$(observe_srcs)) $(O)/libdecant.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link)
 
-# tests/perf/perf_observer.py tries it
-scripts: $(bench_observer)
-
 run_bench = $(PYTHON) perf/bench.py --build $(O) $(BENCH)
 .PHONY: bench-driver bench bench-quick
 bench-driver: $(bench_driver) $(bench_observer) $(bench_counted)

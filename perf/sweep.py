@@ -45,7 +45,7 @@ class Sweeper:
 
     # ---- rounds ----
 
-    def _run(self, entry, tries):
+    def _run(self, entry):
         point = entry["point"]
         try:
             run = self.take(self.setup, point)
@@ -61,7 +61,7 @@ class Sweeper:
     def _round(self, entries, number):
         for entry in entries if number % 2 == 0 else reversed(entries):
             if entry["runs"] or len(entry["failures"]) < TRIES:
-                self._run(entry, TRIES)
+                self._run(entry)
 
     def _add(self, points):
         entries = [{"point": point, "runs": [], "failures": []} for point in points]

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 
-from measures import started
+from measures import decant_of, started
 from observer import Ends
 from places import Place, Unmeasured, words_text
 
@@ -20,7 +20,7 @@ class DecantPair:
     def __init__(self, setup, guest, prefix=(), **options):
         self.name = "decant " + " ".join(f"{name}={value}" for name, value in options.items())
         self.setup, self.guest, self.options = setup, guest, options
-        self.program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(setup.driver))), "decant")
+        self.program = os.path.abspath(decant_of(setup))
         self.prefix = list(prefix)  # words before both commands
         self.ends = self.peer = self.runtime = None
         self.said = {}  # event -> the process that has said it
