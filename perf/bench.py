@@ -153,7 +153,7 @@ def bench_group(name, lines, chosen):
 
 def bench(chosen):
     lines = wanted_lines(chosen.only, chosen.native)
-    print("All memory is populated beforehand, at both ends and for the bare limits too.", flush=True)
+    print("Memory is populated beforehand at both ends, and for the bare limits too, but for first_byte_growth and overhead_share.", flush=True)
     found = {}
     for name in GROUPS:
         here = [line for line in lines if group_of(line) == name]

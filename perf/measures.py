@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """measures.py -- how each rate is measured: the driver for decant and for the bare limits, and the tools that others trust
 
-Each measure is a function of a Setup and returns bytes per second. It raises Unmeasured with a reason that says what to do.
+Each measure is a function of a Setup and returns bytes per second, unless it says what else. It raises Unmeasured with a reason that
+says what to do.
 """
 import contextlib
 import dataclasses
