@@ -271,7 +271,6 @@ static void test_rails__none_and_why(void **state)
 	expect_word(welcome.why, "taken it out");
 }
 
-/* A source that would not use it leaves the destination's devices alone. */
 /* ---- how many channels ---- */
 
 static uint32_t channels_of(uint32_t pairs, uint32_t first_mbps, uint32_t second_mbps)
@@ -311,6 +310,9 @@ static void test_channels__no_fewer_than_the_fabric_wants(void **state)
 	assert_int_equal(route_channels(&over_tcp), fabric_tcp_ops.default_channels);
 }
 
+/* ---- features ---- */
+
+/* A source that would not use it leaves the destination's devices alone. */
 static void test_features__of_a_source(void **state)
 {
 	(void)state;
