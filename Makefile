@@ -230,7 +230,7 @@ install: all ## install below $(DESTDIR)$(prefix)
 	install -m 644 include/decant/*.h $(DESTDIR)$(includedir)/decant/
 	install -m 644 docs/man/decant.1 docs/man/decant-perf.1 $(DESTDIR)$(mandir)/man1/
 	install -m 755 perf/decant-perf $(bench_programs) $(perf_dir)/
-	install -m 644 $(perf_modules) $(perf_dir)/
+	install -m 644 $(perf_modules) perf/README.md $(perf_dir)/
 	ln -sfr $(DESTDIR)$(bindir)/decant $(perf_dir)/../decant
 	ln -sfr $(perf_dir)/decant-perf $(DESTDIR)$(bindir)/decant-perf
 uninstall: ## remove what install has put there
