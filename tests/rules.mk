@@ -14,7 +14,7 @@
 #   <name>_timeout                  seconds, 120 unless told
 #   <name>_without                  packages of the Makefile that it is not linked with
 #   <name>_objs                     objects made by a rule: $(lib_calls_obj) is the library with its calls of libc renamed
-#   <name>_args                     arguments; one test per line of <name>_cases if that is given
+#   <name>_args                     arguments
 
 test_libs := $(static_libs)
 

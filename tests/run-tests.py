@@ -192,6 +192,8 @@ def judge(test, status, timed_out, left, text):
         results.append((test.name, "fail", how_it_ended(status)))
     elif points and planned is not None and len(points) < planned:
         results.append((test.name, "fail", f"planned {planned} tests, ran {len(points)}"))
+    elif not points and planned == 0:
+        results.append((test.name, "fail", "planned no tests"))
     elif not points and status == 0:
         results.append((test.name, "pass", ""))
     if left:

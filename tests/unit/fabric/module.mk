@@ -5,7 +5,6 @@ unit_tests += test_fabric
 test_fabric_srcs := \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_fabric.c
-test_fabric_args := tcp loop
 unit_tests += test_loop
 test_loop_srcs := \
 	tests/unit/fabric/fabric_pair.c \
