@@ -252,6 +252,10 @@ def _end_all_but(kept):
                 process.wait()
 
 
+class Skip(Exception):
+    """Why a test cannot be here."""
+
+
 def main(tests, keep=lambda: None):
     """Run the functions, one TAP point each; what one has started is ended after it, but for what keep() names."""
     print(f"1..{len(tests)}")
@@ -265,6 +269,8 @@ def main(tests, keep=lambda: None):
         try:
             test()
             print(f"ok {number} - {name}", flush=True)
+        except Skip as why:
+            print(f"ok {number} - {name} # SKIP {why}", flush=True)
         except Exception as problem:  # pylint: disable=broad-except
             failed += 1
             print("".join(f"# {line}\n" for line in describe(problem).splitlines()), end="")
