@@ -17,7 +17,8 @@ import time
 
 BUDGET_SECONDS = 20 * 60
 FUZZ_SECONDS = 60
-FUZZ_AT_A_TIME = 2
+FUZZ_AT_A_TIME = 3
+TEST_FLAGS = "--again --jobs 3"  # most tests wait more than they work
 FLAKY_MAX = 3
 OUTPUT_LINES_SHOWN = 80
 PROGRESS = re.compile(r"^  [A-Z]+ +\S+$")
@@ -85,7 +86,7 @@ def run_suites(options, group):
         path = os.path.join(options.build, "check", group.folder, "tests", f"results-{suite}.json")
         if os.path.exists(path):
             os.unlink(path)
-        succeeded = make(options, group, [target, "TEST_FLAGS=--again"], False)
+        succeeded = make(options, group, [target, f"TEST_FLAGS={TEST_FLAGS}"], False)
         if not os.path.exists(path):
             rows.append({"name": f"{group.name}: {suite}", "result": "fail", "reason": "did not run"})
             continue
