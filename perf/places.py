@@ -8,6 +8,7 @@ signal, so there the process lives as long as its standard input.
 import os
 import shlex
 import subprocess
+import tempfile
 
 GRACE_SECONDS = 15
 
@@ -25,12 +26,13 @@ class Process:
 
     def __init__(self, words, lifeline=False, shown=None):
         self.words, self.lifeline = shown or words, None
+        self.complaints = tempfile.TemporaryFile("w+") # a pipe that nobody reads could fill
         if lifeline:
             stdin, self.lifeline = os.pipe()
         else:
             stdin = os.open(os.devnull, os.O_RDONLY)
         try:
-            self.child = subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.child = subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=self.complaints, text=True)
         finally:
             os.close(stdin)
 
@@ -40,10 +42,11 @@ class Process:
 
     def finish(self):
         """The rest of its stdout, once it has ended well."""
-        out, err = self.child.communicate()
-        if self.child.returncode == 0:
+        out = self.child.stdout.read()
+        if self.child.wait() == 0:
             return out
-        said = (err.strip() or out.strip() or "it said nothing").splitlines()[-1]
+        self.complaints.seek(0)
+        said = (self.complaints.read().strip() or out.strip() or "it said nothing").splitlines()[-1]
         raise Unmeasured(f"`{words_text(self.words)}` ended with {self.child.returncode}: {said}")
 
     def end(self):
@@ -60,6 +63,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.communicate()
+        self.complaints.close()
 
 
 class Place:

@@ -228,7 +228,7 @@ def fake_ssh():
 
 def test_remote__takes_words_as_they_are_and_brings_back_what_it_says():
     place = places.Remote([fake_ssh()], "there")
-    with measures.started(["sh", "-c", "echo \"$1\"; sleep 0.1; echo last", "sh", "two  'words' $HOME"], 30, place) as process:
+    with measures.started(["sh", "-c", "echo \"$1\"; echo last", "sh", "two  'words' $HOME"], 30, place) as process:
         equal([process.line(), process.finish()], ["two  'words' $HOME\n", "last\n"])
 
 
