@@ -19,7 +19,8 @@ struct killer {
 	_Atomic int kills;  /* to come */
 	_Atomic bool armed; /* the next write dies */
 	_Atomic unsigned killed;
-	unsigned pass; /* kill in this one */
+	unsigned pass;  /* kill in this one */
+	uint64_t clean; /* granules from 0 that are not written to yet */
 };
 
 static enum loop_action kill_armed(void *opaque, uint64_t epoch, const struct fabric_write *write)
@@ -121,6 +122,38 @@ void scenario_channel_dies_in_a_later_pass(struct rig *rig)
 	rig_migrate(rig);
 
 	expect_failovers(rig, &killer, 1);
+}
+
+/* After the failover: a page of each granule before the working set, backwards, since those that follow one are announced with it. */
+static void write_where_it_was_clean(void *opaque, struct synthetic *vmm, enum synthetic_event event, unsigned nth)
+{
+	struct killer *killer = opaque;
+
+	if (event != SYNTHETIC_FETCH || !synthetic_is_running(vmm))
+		return;
+	if (nth == 1) {
+		/* enough for a second pass, whatever the writer has come to */
+		synthetic_fill(vmm, 0, WSS_FIRST + WSS_PAGES / 4, 300);
+		kill_now(killer);
+	} else if (atomic_load(&killer->killed) > 0 && killer->clean > 0) {
+		synthetic_fill(vmm, 0, --killer->clean * (DECANT_GRANULE_SIZE / PAGE) + 5, 1);
+	}
+}
+
+/* The pause finds all that holds data registered, in the new epoch as in the old. */
+void scenario_clean_granules_after_a_failover(struct rig *rig)
+{
+	struct killer killer;
+
+	/* slow enough for a second pass, whatever the fabric */
+	rig->opts.bandwidth_Bps = HOLE_FIRST * PAGE * 4;
+	prepare(rig, &killer, 1);
+	killer.clean = WSS_FIRST * PAGE / DECANT_GRANULE_SIZE;
+	synthetic_set_hook(rig->source, write_where_it_was_clean, &killer);
+	rig_migrate(rig);
+
+	expect_failovers(rig, &killer, 1);
+	assert_int_equal(rig->stats.inline_pages, 0);
 }
 
 void scenario_channel_dies_in_the_last_pass(struct rig *rig)

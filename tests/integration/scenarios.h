@@ -70,11 +70,12 @@
 	X(peer_of_another_version)     \
 	X(strangers_at_the_receiver)
 
-#define SCENARIOS_FAILOVER(X)            \
-	X(channel_dies_in_pass_1)        \
-	X(channel_dies_in_a_later_pass)  \
-	X(channel_dies_in_the_last_pass) \
-	X(one_of_several_channels_dies)  \
+#define SCENARIOS_FAILOVER(X)              \
+	X(channel_dies_in_pass_1)          \
+	X(channel_dies_in_a_later_pass)    \
+	X(clean_granules_after_a_failover) \
+	X(channel_dies_in_the_last_pass)   \
+	X(one_of_several_channels_dies)    \
 	X(channels_die_again_and_again)
 
 /* What only the loop fabric can be made to do, and what is no different over another. */

@@ -3,6 +3,7 @@
 #include "migration/forecast.h"
 
 #include "util/clock.h"
+#include <string.h>
 
 /* A pass below this says more about the barrier's round trip than about the fabric's rate. */
 #define MEASURE_BYTES_MIN (4u << 20)
@@ -62,6 +63,11 @@ void forecast_measured(struct forecast *forecast, uint64_t bytes, uint64_t ns)
 	for (unsigned int i = FORECAST_RATES - 1; i > 0; i--)
 		forecast->rate_Bps[i] = forecast->rate_Bps[i - 1];
 	forecast->rate_Bps[0] = (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)ns);
+}
+
+void forecast_forget(struct forecast *forecast)
+{
+	memset(forecast->rate_Bps, 0, sizeof(forecast->rate_Bps));
 }
 
 void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_bytes)

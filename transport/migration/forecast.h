@@ -57,6 +57,9 @@ void forecast_init(struct forecast *forecast, uint64_t max_downtime_ns, uint64_t
 /* forecast_measured() -- a pass has sent @bytes in @ns, its barrier included. Passes too short to tell anything are ignored. */
 void forecast_measured(struct forecast *forecast, uint64_t bytes, uint64_t ns);
 
+/* forecast_forget() -- another fabric carries from now on: what was measured says nothing of it */
+void forecast_forget(struct forecast *forecast);
+
 /* forecast_filled() -- for @bytes that were dirty, a pass has filled gaps with @gap_bytes of clean pages */
 void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_bytes);
 

@@ -39,6 +39,14 @@ static uint64_t sent_bytes(struct decant_migration *m)
 	return stats.bytes + stats.inline_pages * DECANT_PAGE_SIZE;
 }
 
+static uint32_t failovers(struct decant_migration *m)
+{
+	struct mover_stats stats;
+
+	mover_get_stats(m->mover, &stats);
+	return stats.failovers;
+}
+
 void precopy_advance(struct decant_migration *m, uint32_t permille)
 {
 	if (permille > m->now.progress_permille)
@@ -230,6 +238,16 @@ void precopy_pass_more(struct decant_migration *m, uint64_t dirty_pages)
 	m->now.pass[m->now.passes - 1].dirty_pages += dirty_pages;
 }
 
+/* It may be another fabric since the last pass was measured. Of a pass with both the forecast makes do until the next. */
+static void forget_lost_fabric(struct decant_migration *m)
+{
+	const uint32_t now = failovers(m);
+
+	if (now != m->measured_failovers)
+		forecast_forget(&m->forecast);
+	m->measured_failovers = now;
+}
+
 void precopy_pass_end(struct decant_migration *m)
 {
 	struct decant_pass *pass = &m->now.pass[m->now.passes - 1];
@@ -244,6 +262,7 @@ void precopy_pass_end(struct decant_migration *m)
 	if (m->now.passes == 1)
 		m->now.throughput_Bps = m->now.rate_Bps;
 	m->pass_start_ns = 0;
+	forget_lost_fabric(m);
 	forecast_measured(&m->forecast, bytes, ns);
 	forecast_filled(&m->forecast, needed, m->pass_gap_bytes);
 }
@@ -318,6 +337,25 @@ static int give_up(struct decant_migration *m, struct decant_error *err)
 				m->throttle.begun ? "or " : "slow it by --if-not-converging throttle, or ");
 }
 
+/*
+ * What is sent in the pause is to be writable before it. An epoch that was opened after a failover knows nothing of granules that were
+ * announced before it, and have been clean since: their pages would all have to travel on the control connection.
+ */
+static int settle_granules(struct decant_migration *m, struct decant_error *err)
+{
+	uint32_t before;
+	int rc = 0;
+
+	do {
+		before = failovers(m);
+		for (uint32_t i = 0; rc == 0 && before > 0 && i < decant_memory_count(m->memory); i++)
+			rc = announce_dirty(m, i, err);
+		if (rc == 0)
+			rc = mover_settle_granules(m->mover, err);
+	} while (rc == 0 && failovers(m) != before);
+	return rc;
+}
+
 int precopy_run(struct decant_migration *m, struct decant_error *err)
 {
 	enum forecast_decision decision;
@@ -329,7 +367,7 @@ int precopy_run(struct decant_migration *m, struct decant_error *err)
 		if (rc == 0)
 			rc = throttle_step(m, &decision, err);
 		if (rc == 0 && decision == FORECAST_SWITCH)
-			return mover_settle_granules(m->mover, err);
+			return settle_granules(m, err);
 		if (rc < 0)
 			return rc;
 		if (decision == FORECAST_NEVER)

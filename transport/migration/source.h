@@ -45,6 +45,7 @@ struct decant_migration {
 	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
 	uint64_t pass_start_ns, pass_start_bytes; /* 0 ns: no pass is under way */
 	uint64_t pass_gap_bytes;                  /* of clean pages that fill gaps */
+	uint32_t measured_failovers;              /* of the mover, when the last pass was measured */
 	uint64_t pass_ns;                         /* of the last pass that has ended */
 	uint64_t harvest_ns;                      /* of the last one, */
 	uint64_t harvest_at_ns;                   /* which ended then */

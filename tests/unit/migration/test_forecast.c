@@ -64,6 +64,19 @@ static void test_forecast_measured__forgets_old_passes(void **state)
 	assert_int_equal(forecast_rate_Bps(&forecast), 64 * MIB);
 }
 
+static void test_forecast_forget__only_what_comes_then_counts(void **state)
+{
+	struct forecast forecast = after_first_pass();
+
+	(void)state;
+	forecast_forget(&forecast);
+	assert_int_equal(forecast_rate_Bps(&forecast), 0);
+	assert_true(forecast_downtime_ns(&forecast, MIB) == UINT64_MAX);
+	/* as after the first pass: anything is better than nothing */
+	forecast_measured(&forecast, MIB, NSEC_PER_SEC / 64);
+	assert_int_equal(forecast_rate_Bps(&forecast), 64 * MIB);
+}
+
 /* 90 MiB would take 88 ms and the fixed 10; with as much again between them they do not fit */
 static void test_forecast_filled__gaps_count_as_well(void **state)
 {
@@ -237,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_forecast_downtime__is_unknown_without_a_rate),
 		cmocka_unit_test(test_forecast_measured__ignores_passes_too_short_to_tell),
 		cmocka_unit_test(test_forecast_measured__forgets_old_passes),
+		cmocka_unit_test(test_forecast_forget__only_what_comes_then_counts),
 		cmocka_unit_test(test_forecast_filled__gaps_count_as_well),
 		cmocka_unit_test(test_forecast_look__a_pass_takes_its_gaps_too),
 		cmocka_unit_test(test_forecast_downtime__is_bounded_at_any_rate),
