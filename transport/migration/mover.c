@@ -337,13 +337,18 @@ static int push_marked(struct decant_mover *mover, uint32_t region, uint64_t off
 	return rc;
 }
 
+bool mover_is_relaxed(const struct decant_mover *mover)
+{
+	return mover->route.ops->relaxed;
+}
+
 /* The fabric may let a write overtake an older one of the same page: that has to be there first. */
 static int order_after(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
 		       struct decant_error *err)
 {
 	uint64_t first = offset / DECANT_PAGE_SIZE;
 
-	if (!mover->route.ops->relaxed ||
+	if (!mover_is_relaxed(mover) ||
 	    bitmap_next_run(mover->granules[region].unacked, &first, first + length / DECANT_PAGE_SIZE) == 0)
 		return 0;
 	return decant_mover_barrier(mover, err);

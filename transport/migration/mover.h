@@ -75,6 +75,9 @@ const uint64_t *mover_sent(const struct decant_mover *mover, uint32_t region);
 /* mover_write_cost_ns() -- what one more write costs the fabric in use, besides its bytes */
 uint64_t mover_write_cost_ns(const struct decant_mover *mover);
 
+/* mover_is_relaxed() -- do two writes of one page need a barrier between them? */
+bool mover_is_relaxed(const struct decant_mover *mover);
+
 /* mover_flush() -- give everything queued to the wire */
 int mover_flush(struct decant_mover *mover, struct decant_error *err);
 

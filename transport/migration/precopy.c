@@ -28,6 +28,9 @@
 /* Stopping the vCPUs, a signal each, and the threads that are woken on the way to the start at either end. */
 #define PAUSE_GUESS_NS (300 * NSEC_PER_USEC)
 
+/* Nothing that a peer has measured is taken to be longer. */
+#define PEER_NS_MAX (3600 * NSEC_PER_SEC)
+
 /* Round trips of the hand-over: barrier and its acknowledgement, HANDOVER and READY, GO and the start. */
 #define HANDOVER_ROUND_TRIPS 3u
 
@@ -269,13 +272,21 @@ void precopy_pass_end(struct decant_migration *m)
 
 /* ---- the loop ---- */
 
+/* What a peer says, but no sum of it shall wrap. */
+static uint64_t plausible(uint64_t ns)
+{
+	return ns < PEER_NS_MAX ? ns : PEER_NS_MAX;
+}
+
 /* What the pause costs even if nothing is left; the best round trip, and so this, is only known better with time. */
 static uint64_t fixed_costs_ns(struct decant_migration *m)
 {
 	const struct wire_prepared *prepared = mover_prepared(m->mover);
+	/* a page of the stop list that was written again comes behind a barrier there */
+	const uint64_t round_trips = HANDOVER_ROUND_TRIPS + (mover_is_relaxed(m->mover) ? 1 : 0);
 
-	return PAUSE_GUESS_NS + m->harvest_ns + prepared->save_ns + prepared->load_ns +
-	       HANDOVER_ROUND_TRIPS * peer_round_trip_ns(mover_peer(m->mover));
+	return PAUSE_GUESS_NS + m->harvest_ns + plausible(prepared->save_ns) + plausible(prepared->load_ns) +
+	       round_trips * peer_round_trip_ns(mover_peer(m->mover));
 }
 
 /* What is to be expected is told after each pass, and kept, to be judged when it has come. */
