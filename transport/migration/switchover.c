@@ -225,6 +225,9 @@ int switchover_run(struct decant_migration *m, struct decant_error *err)
 
 	if (rc == 0)
 		rc = stop_list_take(&m->stop_list, m, err);
+	/* cancelled since, or the peer is gone: no guest need pause for that */
+	if (rc == 0)
+		rc = mover_check(m->mover, err);
 	if (rc < 0)
 		return rc;
 	deadline = clock_deadline_ns(switchover_timeout_ns(m));
