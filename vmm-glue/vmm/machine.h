@@ -49,7 +49,7 @@ struct machine_host {
 	void (*ended)(void *opaque); /* the guest has ended; from a vCPU's thread; may be NULL */
 	void *opaque;
 	struct decant_memory *
-		reserve; /* of machine_memory_new(), or NULL: the first machine that has just that memory takes it */
+		reserve; /* of machine_memory_new(), or NULL: the first machine takes it, or frees it if it is not just its memory */
 };
 
 #define MACHINE_HOST_INIT                           \

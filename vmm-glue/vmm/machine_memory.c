@@ -2,7 +2,9 @@
 /* machine_memory.c -- the memory of a machine: which regions it has, and where they come from */
 #include "vmm/machine_internal.h"
 
+#include "util/log.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 /* @like says page size and node. */
@@ -41,18 +43,40 @@ static bool memory_fits(const struct decant_memory *reserve, const struct machin
 	       decant_memory_region(reserve, 0)->page_size == config->page_size;
 }
 
+/* Beside the memory of a VM that it does not fit it would only take the host's. The set itself is its owner's. */
+static int memory_drop(struct machine *machine, struct decant_memory *reserve, struct decant_error *err)
+{
+	struct decant_memory *dropped;
+	int ret;
+
+	if (reserve == NULL || decant_memory_count(reserve) == 0)
+		return 0;
+	log_warning(&machine->host.log,
+		    "the %" PRIu64 " MiB allocated beforehand do not fit VM %s, of %" PRIu64
+		    " MiB in pages of %" PRIu64 " KiB: they are freed",
+		    decant_memory_bytes(reserve) >> 20, machine->config.name, machine->config.memory_bytes >> 20,
+		    machine->config.page_size >> 10);
+	ret = decant_memory_new(&dropped, err);
+	if (ret < 0)
+		return ret;
+	ret = decant_memory_move(dropped, reserve, err);
+	decant_memory_free(dropped);
+	return ret;
+}
+
 int machine_make_memory(struct machine *machine, struct decant_error *err)
 {
 	const struct machine_config *config = &machine->config;
 	struct decant_memory *reserve = machine->host.reserve;
-	int ret = 0;
+	const bool fits = memory_fits(reserve, config);
+	int ret = fits ? 0 : memory_drop(machine, reserve, err);
 
 	machine->host.reserve = NULL; /* it need not live longer than this */
-	if (machine->memory == NULL) {
+	if (ret == 0 && machine->memory == NULL) {
 		ret = decant_memory_new(&machine->memory, err);
 		machine->owns_memory = true;
 	}
-	if (ret == 0 && memory_fits(reserve, config))
+	if (ret == 0 && fits)
 		ret = decant_memory_move(machine->memory, reserve, err);
 	else if (ret == 0)
 		ret = memory_allocate(machine->memory, config->memory_bytes, config->page_size,

@@ -95,15 +95,11 @@ static void test_machine_new__takes_the_reserve_that_fits(void **state)
 {
 	struct machine_config config = small_config();
 	struct machine_host host = MACHINE_HOST_INIT;
-	struct machine *other, *fitting, *late;
+	struct machine *fitting, *late;
 	(void)state;
 
 	assert_int_equal(machine_memory_new(config.memory_bytes, config.page_size, -1, &host.reserve, NULL), 0);
 	assert_int_equal(decant_memory_allocated(host.reserve), config.memory_bytes);
-	config.memory_bytes *= 2;
-	assert_int_equal(machine_new(&config, &host, NULL, &other, NULL), 0);
-	assert_int_equal(decant_memory_count(host.reserve), 1);
-	config = small_config();
 	assert_int_equal(machine_new(&config, &host, NULL, &fitting, NULL), 0);
 	assert_int_equal(decant_memory_count(host.reserve), 0);
 	assert_int_equal(machine_new(&config, &host, NULL, &late, NULL), 0);
@@ -111,9 +107,39 @@ static void test_machine_new__takes_the_reserve_that_fits(void **state)
 	assert_int_equal(decant_memory_allocated(machine_memory(fitting)), config.memory_bytes);
 	assert_true(decant_memory_allocated(machine_memory(late)) < config.memory_bytes);
 	decant_memory_free(host.reserve);
-	machine_free(other);
 	machine_free(fitting);
 	machine_free(late);
+}
+
+static void count_line(void *opaque, enum decant_log_level level, const char *message)
+{
+	(void)message;
+	if (level == DECANT_LOG_WARNING)
+		++*(unsigned *)opaque;
+}
+
+static void test_machine_new__frees_the_reserve_that_does_not_fit(void **state)
+{
+	struct machine_config config = small_config();
+	struct machine_host host = MACHINE_HOST_INIT;
+	struct machine *large, *small;
+	unsigned warnings = 0;
+	(void)state;
+
+	host.log = (struct decant_log){ .fn = count_line, .level = DECANT_LOG_WARNING, .opaque = &warnings };
+	assert_int_equal(machine_memory_new(config.memory_bytes, config.page_size, -1, &host.reserve, NULL), 0);
+	config.memory_bytes *= 2;
+	assert_int_equal(machine_new(&config, &host, NULL, &large, NULL), 0);
+	assert_int_equal(decant_memory_count(host.reserve), 0);
+	assert_int_equal(warnings, 1);
+	config = small_config();
+	assert_int_equal(machine_new(&config, &host, NULL, &small, NULL), 0);
+	assert_true(decant_memory_allocated(machine_memory(small)) < config.memory_bytes);
+	assert_int_equal(warnings, 1);
+
+	decant_memory_free(host.reserve);
+	machine_free(large);
+	machine_free(small);
 }
 
 /*
@@ -464,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_machine_run__guest_works_and_judges),
 		cmocka_unit_test(test_machine_hold__stamps_and_stillness),
 		cmocka_unit_test(test_machine_new__takes_the_reserve_that_fits),
+		cmocka_unit_test(test_machine_new__frees_the_reserve_that_does_not_fit),
 		cmocka_unit_test(test_machine_throttle__slows_one_vcpu_until_it_is_undone),
 		cmocka_unit_test(test_machine_hold__does_not_wait_for_a_slowed_vcpu),
 		cmocka_unit_test(test_machine_free__in_every_state),
