@@ -119,6 +119,11 @@ struct decant_kvm_slices_opts {
 	void *opaque;
 };
 
+#define DECANT_KVM_SLICES_OPTS_INIT                           \
+	{                                                     \
+		.size = sizeof(struct decant_kvm_slices_opts) \
+	}
+
 /* decant_kvm_slices_new() -- nothing is slowed yet, and no thread made. 0, -EINVAL, -ENOMEM */
 int decant_kvm_slices_new(const struct decant_kvm_slices_opts *opts, struct decant_kvm_slices **slices,
 			  struct decant_error *err);

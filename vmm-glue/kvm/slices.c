@@ -118,18 +118,20 @@ static void slices_end(struct decant_kvm_slices *slices)
 int decant_kvm_slices_new(const struct decant_kvm_slices_opts *opts, struct decant_kvm_slices **out,
 			  struct decant_error *err)
 {
+	struct decant_kvm_slices_opts known = DECANT_KVM_SLICES_OPTS_INIT;
 	struct decant_kvm_slices *slices;
 
-	if (opts->hold == NULL || opts->vcpus == 0)
+	memcpy(&known, opts, opts->size < sizeof(known) ? opts->size : sizeof(known));
+	if (known.hold == NULL || known.vcpus == 0)
 		return decant_error_set(err, -EINVAL, "slices of time: need hold, and vCPUs");
 	slices = calloc(1, sizeof(*slices));
 	if (slices == NULL)
 		return decant_error_set(err, -ENOMEM, "slices of time: out of memory");
-	slices->opts = *opts;
-	slices->slice = calloc(opts->vcpus, sizeof(*slices->slice));
+	slices->opts = known;
+	slices->slice = calloc(known.vcpus, sizeof(*slices->slice));
 	if (slices->slice == NULL) {
 		free(slices);
-		return decant_error_set(err, -ENOMEM, "slices of time: out of memory for %u vCPUs", opts->vcpus);
+		return decant_error_set(err, -ENOMEM, "slices of time: out of memory for %u vCPUs", known.vcpus);
 	}
 	pthread_mutex_init(&slices->lock, NULL);
 	pthread_cond_init(&slices->changed, NULL);

@@ -156,13 +156,11 @@ static void machine_hold_vcpu(void *opaque, uint32_t vcpu, uint64_t ns)
 
 static int machine_make_slices(struct machine *machine, struct decant_error *err)
 {
-	const struct decant_kvm_slices_opts opts = {
-		.size = sizeof(opts),
-		.vcpus = machine->config.vcpus,
-		.hold = machine_hold_vcpu,
-		.opaque = machine,
-	};
+	struct decant_kvm_slices_opts opts = DECANT_KVM_SLICES_OPTS_INIT;
 
+	opts.vcpus = machine->config.vcpus;
+	opts.hold = machine_hold_vcpu;
+	opts.opaque = machine;
 	return decant_kvm_slices_new(&opts, &machine->slices, err);
 }
 

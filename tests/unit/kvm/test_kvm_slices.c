@@ -176,10 +176,17 @@ static void test_free__lets_them_run(void **state)
 static void test_bad_arguments(void **state)
 {
 	const struct decant_kvm_slices_opts none = { .size = sizeof(none), .vcpus = 1 };
+	/* of a caller who does not know of hold yet: what lies there is not looked at */
+	const struct decant_kvm_slices_opts cut = {
+		.size = offsetof(struct decant_kvm_slices_opts, hold),
+		.vcpus = 1,
+		.hold = hold,
+	};
 	struct decant_kvm_slices *slices = NULL;
 
 	(void)state;
 	assert_int_equal(decant_kvm_slices_new(&none, &slices, NULL), -EINVAL);
+	assert_int_equal(decant_kvm_slices_new(&cut, &slices, NULL), -EINVAL);
 	assert_null(slices);
 	slices = three();
 	assert_int_equal(decant_kvm_slices_set(slices, VCPUS, 1, NULL), -EINVAL);
