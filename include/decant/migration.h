@@ -132,7 +132,10 @@ struct decant_migration_opts {
 	bool verify;      /* hash every page at both ends before READY */
 	bool ask_verdict; /* fetch the guest's verdict after RUNNING */
 	struct decant_log log;
-	/* called from the migrating thread: at each change of state, after a pass, and else at most 20 times a second; may be NULL */
+	/*
+	 * Called from the migrating thread: at each change of state, after a pass, and else at most 20 times a second. Not while the guest
+	 * is paused, nor after that unless it goes on here: what became of it decant_migration_run() returns. May be NULL.
+	 */
 	void (*progress)(void *opaque, const struct decant_stats *stats);
 	void *opaque; /* of progress */
 	/* RDMA: "LOCAL[=REMOTE][,...]", each a device or an address: these rails and no others; NULL: those that reach each other */

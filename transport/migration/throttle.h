@@ -61,7 +61,7 @@ int throttle_step(struct decant_migration *migration, enum forecast_decision *de
 /* throttle_end() -- give every vCPU its time back; idempotent */
 void throttle_end(struct decant_migration *migration);
 
-/* throttle_words() -- for the message that it does not converge: what was slowed, or what could be; "" or begins with "; " */
+/* throttle_words() -- for the message that it does not converge: what was slowed, or what could be; "" or begins with ", " */
 const char *throttle_words(const struct decant_migration *migration, char *text, size_t length);
 
 void throttle_destroy(struct throttle *throttle);
