@@ -14,14 +14,14 @@ $(bench_observer): $(call obj,$(observe_srcs)) $(O)/libdecant.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link)
 
-run_bench = $(PYTHON) perf/bench.py --build $(O) $(BENCH)
+run_bench = $(PYTHON) perf/bench.py --build $(O)
 .PHONY: bench-driver bench bench-quick
 bench-driver: $(bench_driver) $(bench_observer) $(bench_counted)
 bench: ## measure what decant reaches against what carries it: BENCH='--only NAME --runs N --memory SIZE'
 	@tools/deps.sh build bench vm
 	+@$(MAKE) --no-print-directory O=$(O) all bench-driver
-	@$(run_bench)
-bench-quick: ## the lines of it that need no VM; under five minutes
+	@$(run_bench) $(BENCH)
+bench-quick: ## the lines of it that need no VM, three rounds; under five minutes
 	@tools/deps.sh build bench
 	+@$(MAKE) --no-print-directory O=$(O) all bench-driver
-	@$(run_bench) --native
+	@$(run_bench) --native --runs 3 $(BENCH)
