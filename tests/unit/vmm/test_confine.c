@@ -182,9 +182,11 @@ static int use_network(void)
 	struct addrinfo *found;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || listen(fd, 1) < 0 || getaddrinfo("localhost", "80", &hints, &found) != 0)
+	if (fd < 0 || listen(fd, 1) < 0)
 		return 0;
-	freeaddrinfo(found);
+	/* a host whose /etc/hosts has no localhost does not find it: a call that is not let through would end the process */
+	if (getaddrinfo("localhost", "80", &hints, &found) == 0)
+		freeaddrinfo(found);
 	if_nametoindex("lo");
 	return socket(AF_UNIX, SOCK_STREAM, 0) >= 0 && eventfd(0, EFD_CLOEXEC) >= 0;
 }
