@@ -106,6 +106,7 @@ folders := \
 	transport/migration \
 	transport/api \
 	vmm-glue/kvm \
+	vmm-glue/qemu \
 	vmm-glue/guest \
 	vmm-glue/vmm
 modules := $(wildcard \

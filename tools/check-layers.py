@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """check-layers.py -- holds every #include to the order of the layers
 
-  include/decant <- util <- wire <- fabric <- migration <- api <- vmm-glue/kvm <- vmm-glue/vmm
+  include/decant <- util <- wire <- fabric <- migration <- api <- vmm-glue/kvm, vmm-glue/qemu <- vmm-glue/vmm
 
-A file may include what stands left of its own layer, and its own. System headers that belong to one folder are known too:
+A file may include what stands left of its own layer, and its own; kvm and qemu know nothing of each other. System headers that belong to one folder are known too:
 verbs to fabric/rdma, KVM's to vmm-glue/kvm and vmm-glue/vmm. Prints one line per offence; exits 1 if there is one.
 """
 import os
 import re
 import sys
 
-ORDER = ["util", "wire", "fabric", "migration", "api", "kvm", "vmm"]
+ORDER = ["util", "wire", "fabric", "migration", "api", "kvm", "qemu", "vmm"]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -46,7 +46,9 @@ def own_offence(path, layer, name):
         return None
     if wanted not in ORDER or layer not in ORDER or ORDER.index(wanted) > ORDER.index(layer):
         return f'{layer} must not include "{name}"'
-    if path.startswith("vmm-glue/") and wanted not in ("util", "kvm", "vmm"):
+    if layer == "qemu" and wanted == "kvm":
+        return f'QEMU holds its own KVM: qemu must not include "{name}"'
+    if path.startswith("vmm-glue/") and wanted not in ("util", "kvm", "qemu", "vmm"):
         return f'vmm-glue uses the public headers and util only, not "{name}"'
     if layer == "migration" and wanted == "fabric" and name != "fabric/fabric.h":
         return "migration reaches a network through fabric/fabric.h only"

@@ -27,7 +27,7 @@ refused() { # file, line to plant in it
 	rm "$path"
 }
 
-echo 1..12
+echo 1..16
 n=1
 if "$root/tools/check-layers.py"; then
 	echo 'ok 1 - the tree itself'
@@ -44,6 +44,10 @@ refused transport/migration/planted.c '#include <decant/kvm.h>'
 refused transport/fabric/tcp/planted.c '#include <infiniband/verbs.h>'
 refused include/decant/planted.h '#include "util/clock.h"'
 refused vmm-glue/kvm/planted.c '#include "vmm/machine.h"'
+refused vmm-glue/kvm/planted.c '#include "qemu/stream.h"'
+refused vmm-glue/qemu/planted.c '#include "vmm/options.h"'
+refused vmm-glue/qemu/planted.c '#include "kvm/dirty.h"'
+refused vmm-glue/qemu/planted.c '#include <decant/kvm.h>'
 refused vmm-glue/vmm/planted.c '#include "migration/mover.h"'
 refused transport/api/planted.c '  #  include <rdma/rdma_cma.h>'
 exit $bad

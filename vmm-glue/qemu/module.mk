@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Between two unmodified QEMUs. In libvmm.a, for the program and the tests.
