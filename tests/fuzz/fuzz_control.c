@@ -17,8 +17,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "qemu/json.h"
 #include "vmm/control.h"
-#include "vmm/json.h"
 #include "vmm/owner_internal.h"
 
 #define FDS_MAX 3

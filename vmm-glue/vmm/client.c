@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* client.c -- talk to a running VM over its control socket */
 #include "vmm/client.h"
+#include "qemu/json.h"
 #include "vmm/control.h"
-#include "vmm/json.h"
 #include "vmm/machine.h"
 
 #include "util/clock.h"

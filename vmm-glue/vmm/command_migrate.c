@@ -5,9 +5,9 @@
  * The migration is the VM's process's. This one may be killed and nothing changes; only when it is asked politely to end
  * (SIGINT, SIGTERM) does it pass the wish on, and waits for the outcome.
  */
+#include "qemu/json.h"
 #include "vmm/client.h"
 #include "vmm/command.h"
-#include "vmm/json.h"
 #include "vmm/key_file.h"
 #include "vmm/progress.h"
 #include "vmm/report_file.h"

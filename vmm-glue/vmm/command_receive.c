@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* command_receive.c -- decant receive: take a VM in, and run it in this process */
+#include "qemu/json.h"
 #include "vmm/command.h"
 #include "vmm/confine.h"
-#include "vmm/json.h"
 #include "vmm/key_file.h"
 #include "vmm/owner.h"
 

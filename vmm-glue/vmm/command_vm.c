@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* command_vm.c -- decant list, status, pause, resume, cancel, stop: one request to one VM's process, or to each */
+#include "qemu/json.h"
 #include "vmm/client.h"
 #include "vmm/command.h"
-#include "vmm/json.h"
 #include "vmm/words.h"
 
 #include "util/clock.h"

@@ -7,7 +7,7 @@
  * to a limit, and then the client is cut off.
  */
 #include "vmm/control.h"
-#include "vmm/json.h"
+#include "qemu/json.h"
 
 #include "util/cleanup.h"
 #include "util/clock.h"

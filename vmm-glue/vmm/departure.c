@@ -6,8 +6,8 @@
  * the loopback interface for as long as the migration lasts, with a key that is made for it: nobody else may come there.
  */
 #include "vmm/departure.h"
+#include "qemu/json.h"
 #include "vmm/arrival.h"
-#include "vmm/json.h"
 #include "vmm/report.h"
 
 #include "util/io.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* departure_json.c -- the options of a migration as they travel over the control socket */
+#include "qemu/json.h"
 #include "vmm/departure.h"
-#include "vmm/json.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
  */
 #include "vmm/machine_shape.h"
 
-#include "vmm/json.h"
+#include "qemu/json.h"
 
 #include <errno.h>
 #include <json-c/json.h>

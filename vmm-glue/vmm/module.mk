@@ -18,7 +18,6 @@ vmm_srcs += \
 	vmm-glue/vmm/control_name.c \
 	vmm-glue/vmm/departure.c \
 	vmm-glue/vmm/departure_json.c \
-	vmm-glue/vmm/json.c \
 	vmm-glue/vmm/key_file.c \
 	vmm-glue/vmm/machine.c \
 	vmm-glue/vmm/machine_boot.c \

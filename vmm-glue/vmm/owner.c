@@ -2,7 +2,7 @@
 /* owner.c -- the process that owns a VM: its loop, and what it makes of arrivals, departures and ends */
 #include "vmm/owner_internal.h"
 
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/report.h"
 #include "vmm/sigbus.h"
 #include "vmm/words.h"

@@ -10,7 +10,7 @@
  */
 #include "vmm/owner_internal.h"
 
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/key_file.h"
 #include "vmm/report.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* probe.c -- what this host has that decant can use */
 #include "vmm/probe.h"
+#include "qemu/json.h"
 #include "vmm/confine.h"
-#include "vmm/json.h"
 #include "vmm/probe_internal.h"
 
 #include "util/cleanup.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* probe_network.c -- what this host has to send memory over, and how much of it may be pinned for that */
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/probe_internal.h"
 
 #include <decant/rdma.h>

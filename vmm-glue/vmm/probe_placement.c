@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* probe_placement.c -- where decant's threads would run, and which network is near which memory */
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/probe_internal.h"
 
 #include "util/placement.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* probe_words.c -- what this host has, for people */
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/probe.h"
 #include "vmm/words.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* report.c -- what a migration came to, as JSON */
 #include "vmm/report.h"
-#include "vmm/json.h"
+#include "qemu/json.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* report_words.c -- the report in words; made from its JSON, which is all that a client has */
-#include "vmm/json.h"
+#include "qemu/json.h"
 #include "vmm/report.h"
 #include "vmm/words.h"
 

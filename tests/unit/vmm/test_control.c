@@ -19,10 +19,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "qemu/json.h"
 #include "util/clock.h"
 #include "vmm/client.h"
 #include "vmm/control.h"
-#include "vmm/json.h"
 
 #define LONG_NS (30 * NSEC_PER_SEC)
 

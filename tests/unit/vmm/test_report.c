@@ -12,8 +12,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "qemu/json.h"
 #include "util/clock.h"
-#include "vmm/json.h"
 #include "vmm/progress.h"
 #include "vmm/report.h"
 #include "vmm/report_file.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* json.c -- small helpers over json-c */
-#include "vmm/json.h"
+#include "qemu/json.h"
 
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 
-#define JSON_DEPTH_MAX 8
+#define JSON_DEPTH_MAX 32
 
 struct json_object *json_parse_object(const char *text, size_t length)
 {

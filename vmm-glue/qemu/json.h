@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* json.h -- small helpers over json-c */
-#ifndef VMM_JSON_H
-#define VMM_JSON_H
+#ifndef QEMU_JSON_H
+#define QEMU_JSON_H
 
 #include <json-c/json.h>
 #include <stdbool.h>
