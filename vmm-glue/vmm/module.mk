@@ -27,6 +27,7 @@ vmm_srcs += \
 	vmm-glue/vmm/machine_shape.c \
 	vmm-glue/vmm/options.c \
 	vmm-glue/vmm/options_migrate.c \
+	vmm-glue/vmm/options_network.c \
 	vmm-glue/vmm/owner.c \
 	vmm-glue/vmm/owner_verbs.c \
 	vmm-glue/vmm/probe.c \

@@ -159,7 +159,7 @@ static int options_take_size(const char *name, const char *value, uint64_t *size
 	return -EINVAL;
 }
 
-static int options_take_confine(const char *value, enum confine_mode *mode, struct decant_error *err)
+int options_take_confine(const char *value, enum confine_mode *mode, struct decant_error *err)
 {
 	if (strcmp(value, "on") == 0)
 		*mode = CONFINE_ON;

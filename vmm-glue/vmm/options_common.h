@@ -28,6 +28,16 @@ int options_take_number(const char *name, const char *value, uint32_t min, uint3
 /* options_take_cpus() -- a list of CPUs, checked only for what it looks like */
 int options_take_cpus(const char *value, const char **cpus, struct decant_error *err);
 
+/* options_take_confine() -- on, strict or off */
+int options_take_confine(const char *value, enum confine_mode *mode, struct decant_error *err);
+
+/* options_network.c: @loop: may it be that, too? */
+int options_take_fabric(const char *value, bool loop, char *fabric, size_t room, struct decant_error *err);
+/* LOCAL[=REMOTE]; given again, or with commas, there are more of them; added to @rails */
+int options_take_rail(const char *value, char *rails, size_t room, struct decant_error *err);
+int options_take_channels(const char *value, uint32_t *channels, struct decant_error *err);
+int options_take_rate(const char *name, const char *value, uint64_t *rate, struct decant_error *err);
+
 /* options_take_name() -- a VM's name */
 int options_take_name(const char *value, struct decant_error *err);
 

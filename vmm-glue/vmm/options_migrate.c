@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHANNELS_MAX 64
-
 enum options_migrate_key {
 	KEY_HELP = 'h',
 	KEY_FABRIC = 256,
@@ -31,51 +29,6 @@ enum options_migrate_key {
 	KEY_KEY_FILE,
 	KEY_JSON,
 };
-
-static int migrate_take_fabric(const char *value, struct options_migrate *options, struct decant_error *err)
-{
-	static const char *const fabrics[] = { "auto", "rdma", "tcp", "loop" };
-
-	for (size_t i = 0; i < sizeof(fabrics) / sizeof(fabrics[0]); i++) {
-		if (strcmp(value, fabrics[i]) != 0)
-			continue;
-		snprintf(options->departure.fabric, sizeof(options->departure.fabric), "%s", value);
-		return 0;
-	}
-	return decant_error_set(err, -EINVAL, "--fabric %s: must be auto, rdma, tcp or loop", value);
-}
-
-static bool migrate_rails_well_formed(const char *rails)
-{
-	for (const char *at = rails;; at++) {
-		size_t word = strcspn(at, "=,");
-
-		at += word;
-		if (word > 0 && *at == '=') {
-			word = strcspn(++at, "=,");
-			at += word;
-		}
-		if (word == 0 || *at == '=')
-			return false;
-		if (*at == '\0')
-			return true;
-	}
-}
-
-/* LOCAL[=REMOTE]; given again, or with commas, there are more of them. */
-static int migrate_take_rail(const char *value, struct options_migrate *options, struct decant_error *err)
-{
-	char *rails = options->departure.rails;
-	const size_t room = sizeof(options->departure.rails), used = strlen(rails);
-
-	if (!migrate_rails_well_formed(value))
-		return decant_error_set(err, -EINVAL,
-					"--rail %s: must be LOCAL[=REMOTE], each a device or an address", value);
-	if (used + 1 + strlen(value) >= room)
-		return decant_error_set(err, -EINVAL, "--rail %s: too many", value);
-	snprintf(rails + used, room - used, "%s%s", used > 0 ? "," : "", value);
-	return 0;
-}
 
 /* an option of which this version has one value, and later ones will have more */
 static int migrate_take_only(const char *name, const char *value, const char *only, const char *const *later,
@@ -124,14 +77,6 @@ static int migrate_take_max_downtime(const char *value, uint64_t *ns, struct dec
 	return ret;
 }
 
-static int migrate_take_rate(const char *name, const char *value, uint64_t *rate, struct decant_error *err)
-{
-	if (size_parse_rate(value, rate, err) == 0)
-		return 0;
-	decant_error_prefix(err, "--%s", name);
-	return -EINVAL;
-}
-
 /* the three words have the values of enum decant_zero_scan and of enum decant_zero_copy */
 static int migrate_take_choice(const char *name, const char *value, unsigned int *choice, struct decant_error *err)
 {
@@ -163,17 +108,17 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 
 	switch (key) {
 	case KEY_FABRIC:
-		return migrate_take_fabric(value, options, err);
+		return options_take_fabric(value, true, departure->fabric, sizeof(departure->fabric), err);
 	case KEY_RAIL:
-		return migrate_take_rail(value, options, err);
+		return options_take_rail(value, departure->rails, sizeof(departure->rails), err);
 	case KEY_CHANNELS:
-		return options_take_number("channels", value, 1, CHANNELS_MAX, &departure->channels, err);
+		return options_take_channels(value, &departure->channels, err);
 	case KEY_CPUS:
 		return migrate_take_cpus(value, departure, err);
 	case KEY_MAX_DOWNTIME:
 		return migrate_take_max_downtime(value, &departure->max_downtime_ns, err);
 	case KEY_BANDWIDTH:
-		return migrate_take_rate("bandwidth", value, &departure->bandwidth_Bps, err);
+		return options_take_rate("bandwidth", value, &departure->bandwidth_Bps, err);
 	case KEY_TIMEOUT:
 		return migrate_take_time("timeout", value, &departure->timeout_ns, err);
 	case KEY_SWITCHOVER_TIMEOUT:
