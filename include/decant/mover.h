@@ -58,7 +58,7 @@ struct decant_mover_opts {
 	 */
 	int (*message)(void *opaque, const void *data, size_t length, struct decant_error *err);
 	/*
-	 * The session is over, and why: the connection is gone, or the peer has said so. Once, from the same thread, after the last message; for a
+	 * The session is over, and why, if not by decant_mover_close(): the connection is gone, or the peer has said so. Once, from the same thread, after the last message; for a
 	 * feeder that waits for something else. decant_mover_check() says the same. May be NULL.
 	 */
 	void (*lost)(void *opaque, const struct decant_error *why);

@@ -352,7 +352,8 @@ def data_without_end():
         return say
     for kind, payload in [(wire.GRANT, wire.grant(keys=[0] * 65536)), (wire.BARRIER_ACK, bytes(16)), (wire.PING, bytes(8)),
                           (wire.PONG, struct.pack("<QQQ", 1, 2, 3)), (wire.STATUS, bytes(8)), (wire.PREPARED, bytes(16)),
-                          (wire.LOST, struct.pack("<QII", 1, 5, 0)), (wire.FENCED, bytes(8))]:
+                          (wire.LOST, struct.pack("<QII", 1, 5, 0)), (wire.FENCED, bytes(8)),
+                          (wire.MESSAGE, struct.pack("<II", 1, 0) + b"m")]:
         lie({wire.PREPARED: flood(kind, payload)}, words=["--timeout", "500ms"])
     start_demo()
     with open(f"/proc/{demo.pid}/status", encoding="ascii", errors="replace") as status:

@@ -402,7 +402,7 @@ def messages_out_of_order():
              (wire.OPENED, wire.opened()), (wire.GRANT, wire.grant()), (wire.BARRIER_ACK, bytes(16)), (wire.FENCED, fence),
              (wire.FENCE, fence), (wire.VERIFIED, bytes(24)), (wire.HANDOVER, bytes(24)), (wire.STATUS, bytes(8)),
              (wire.VERDICT_ASK, b""), (wire.BYE, b""), (wire.LOST, struct.pack("<QII", 1, 5, 0)), (wire.PROOF, bytes(64)),
-             (wire.CHALLENGE, bytes(32)), (wire.PROVED, bytes(32))]
+             (wire.CHALLENGE, bytes(32)), (wire.PROVED, bytes(32)), (wire.MESSAGE, struct.pack("<II", 1, 0) + b"m")]
     for kind, payload in after:
         with prepared() as false:
             refused(false, (kind, payload))

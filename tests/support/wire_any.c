@@ -38,6 +38,7 @@ ANY_DEFINE(grant, grant)
 ANY_DEFINE(barrier_ack, barrier_ack)
 ANY_DEFINE(fence, fence)
 ANY_DEFINE(lost, lost)
+ANY_DEFINE(message, message)
 ANY_DEFINE(challenge, challenge)
 ANY_DEFINE(proof, proof)
 ANY_DEFINE(proved, proved)
@@ -85,6 +86,7 @@ static const struct any_codec codecs[WIRE_TYPE_MAX + 1] = {
 	[WIRE_ABORT] = ANY_CODEC(error),
 	[WIRE_VERDICT] = ANY_CODEC(verdict),
 	[WIRE_LOST] = ANY_CODEC(lost),
+	[WIRE_MESSAGE] = ANY_CODEC(message),
 	[WIRE_CHALLENGE] = ANY_CODEC(challenge),
 	[WIRE_PROOF] = ANY_CODEC(proof),
 	[WIRE_PROVED] = ANY_CODEC(proved),
@@ -124,6 +126,9 @@ size_t wire_any_tail(uint16_t type, const union wire_any *message, const uint8_t
 	case WIRE_PAGES:
 		*data = message->pages.data;
 		return message->pages.length;
+	case WIRE_MESSAGE:
+		*data = message->message.data;
+		return message->message.length;
 	case WIRE_GRANT:
 		*data = message->grant.keys;
 		return (size_t)message->grant.count * sizeof(uint64_t);
@@ -439,6 +444,10 @@ void wire_any_sample(uint16_t type, enum wire_sample sample, union wire_any *mes
 		break;
 	case WIRE_LOST:
 		sample_lost(sample, &message->lost);
+		break;
+	case WIRE_MESSAGE:
+		message->message.length = (uint32_t)pick(sample, 1, 600, WIRE_MESSAGE_MAX);
+		message->message.data = pick_data();
 		break;
 	case WIRE_VERDICT:
 		sample_verdict(sample, &message->verdict);

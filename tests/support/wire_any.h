@@ -19,6 +19,7 @@ union wire_any {
 	struct wire_barrier_ack barrier_ack;
 	struct wire_fence fence;
 	struct wire_lost lost;
+	struct wire_message message;
 	struct wire_challenge challenge;
 	struct wire_proof proof;
 	struct wire_proved proved;

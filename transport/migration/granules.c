@@ -33,6 +33,12 @@ int granules_init(struct granules *granules, const struct decant_region *region,
 	return decant_error_set(err, -ENOMEM, "region %s: no memory for its table of granules", region->name);
 }
 
+int granules_keep_written(struct granules *granules, struct decant_error *err)
+{
+	granules->written = bitmap_new(granules->pages);
+	return granules->written != NULL ? 0 : decant_error_set(err, -ENOMEM, "no memory for a table of pages");
+}
+
 void granules_forget(struct granules *granules)
 {
 	memset(granules->state, GRANULE_NONE, granules->count);
@@ -65,5 +71,6 @@ void granules_destroy(struct granules *granules)
 	free(granules->stale);
 	free(granules->unacked);
 	free(granules->sent);
+	free(granules->written);
 	*granules = (struct granules){ 0 };
 }

@@ -31,12 +31,16 @@ struct granules {
 	bool *stale; /* what the fabric knows, or is being told, may be pages that are there no more: to be mapped anew */
 	uint64_t *unacked; /* bitmap of pages */
 	uint64_t *sent;    /* bitmap of pages: in this epoch; the feeder's alone */
+	uint64_t *written; /* bitmap of pages: in any; the feeder's alone; NULL: nobody asks */
 };
 
 /* granule_size() -- of a region: the larger of DECANT_GRANULE_SIZE and its page size; the same at both ends */
 uint64_t granule_size(uint64_t page_size);
 
 int granules_init(struct granules *granules, const struct decant_region *region, struct decant_error *err);
+
+/* granules_keep_written() -- from now on @written is kept */
+int granules_keep_written(struct granules *granules, struct decant_error *err);
 
 /* granules_forget() -- a new epoch: nothing is asked for; the unacknowledged pages stay */
 void granules_forget(struct granules *granules);

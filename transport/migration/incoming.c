@@ -410,6 +410,7 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	in->opaque = opts->opaque;
 	in->log = opts->log;
 	in->max_memory = opts->max_memory;
+	in->zero_memory = opts->zero_memory;
 	in->features = opts->welcome.features;
 	in->token_ns = opts->peer_timeout_ns < UINT64_MAX / TOKEN_TIMEOUTS ? TOKEN_TIMEOUTS * opts->peer_timeout_ns
 									   : CLOCK_NEVER;

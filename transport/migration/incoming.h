@@ -44,6 +44,7 @@ struct incoming_opts {
 	uint64_t max_memory;
 	uint64_t peer_timeout_ns;
 	uint32_t populate_threads;
+	bool zero_memory;                  /* as decant_landing_opts.zero_memory */
 	const struct placement *placement; /* of the threads; outlives the incoming; NULL: that of the caller */
 	const struct incoming_ops *ops;
 	void *opaque;

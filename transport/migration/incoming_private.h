@@ -29,7 +29,8 @@ struct incoming {
 	char *host;
 	const struct placement *placement;
 	uint64_t max_memory;
-	uint64_t features;                         /* of both ends */
+	uint64_t features; /* of both ends */
+	bool zero_memory;
 	struct fabric_rail rail[FABRIC_RAILS_MAX]; /* that WELCOME has offered */
 	uint32_t rails;
 	struct peer *peer;

@@ -2,6 +2,7 @@
 /* incoming_session.c -- the destination's messages: making the VM, opening and fencing epochs, pages inline */
 #include "migration/incoming_private.h"
 
+#include "migration/blank.h"
 #include "migration/damage.h"
 #include "migration/host.h"
 #include "migration/memory_data.h"
@@ -234,6 +235,8 @@ int incoming_prepare(struct incoming *in, struct decant_error *err)
 	decant_state_reader_free(shape);
 	if (rc == 0)
 		rc = adopt_memory(in, regions, count, err);
+	if (rc == 0 && in->zero_memory)
+		rc = blank_memory(in->pool, in->memory, &in->cancelled, err);
 	if (rc == 0)
 		rc = say_prepared(in, err);
 	return rc;

@@ -8,10 +8,12 @@
 #include "migration/host.h"
 #include "migration/incoming.h"
 #include "migration/session_slot.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/placement.h"
 #include <decant/mover.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +28,16 @@ struct decant_landing {
 	struct placement placement;
 
 	struct session_slot slot;
+
+	/* protected by talk_lock, which is held while a message is being sent */
+	pthread_mutex_t talk_lock;
+	struct incoming *talking; /* NULL: messages have nowhere to go */
+	bool heard;               /* the source takes them */
+
+	/* protected by lock */
+	pthread_mutex_t lock;
+	struct incoming *running;
+	uint64_t cpu_ns; /* of the last session */
 };
 
 static int landing_offer(void *opaque, const struct handshake *handshake, const struct wire_hello *hello,
@@ -50,6 +62,15 @@ static void landing_welcome(void *opaque, struct wire_welcome *welcome)
 	const struct decant_landing *landing = opaque;
 
 	host_welcome(welcome, landing->opts.max_memory, 0);
+	welcome->features |= WIRE_FEATURE_MESSAGES | (landing->opts.zero_memory ? WIRE_FEATURE_ZEROS : 0);
+}
+
+static void landing_destroy(struct decant_landing *landing)
+{
+	pthread_mutex_destroy(&landing->lock);
+	pthread_mutex_destroy(&landing->talk_lock);
+	auth_key_free(landing->key);
+	free(landing);
 }
 
 int decant_landing_new(const struct decant_landing_opts *opts, const struct decant_landing_ops *ops, void *opaque,
@@ -76,6 +97,8 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 	memcpy(&landing->opts, opts, opts->size < sizeof(*opts) ? opts->size : sizeof(*opts));
 	memcpy(&landing->ops, ops, ops->size < sizeof(*ops) ? ops->size : sizeof(*ops));
 	landing->opaque = opaque;
+	pthread_mutex_init(&landing->talk_lock, NULL);
+	pthread_mutex_init(&landing->lock, NULL);
 	known = &landing->opts;
 	rc = known->key != NULL ? auth_key_new(known->key, known->key_length, &landing->key, err) : 0;
 	if (rc == 0)
@@ -94,8 +117,7 @@ int decant_landing_new(const struct decant_landing_opts *opts, const struct deca
 	}
 	placement_leave(&scope);
 	if (rc < 0) {
-		auth_key_free(landing->key);
-		free(landing);
+		landing_destroy(landing);
 		return rc;
 	}
 	*out = landing;
@@ -129,8 +151,62 @@ static const struct incoming_ops landing_incoming_ops = {
 	.message = landing_message,
 };
 
+/* ---- to the source, while it is served ---- */
+
+/* Waits for a message that is being sent. */
+static void talk_to(struct decant_landing *landing, struct incoming *incoming, bool heard)
+{
+	DECANT_AUTO_UNLOCK(&landing->talk_lock);
+	landing->talking = incoming;
+	landing->heard = heard;
+}
+
+static void begin_session(struct decant_landing *landing, struct incoming *incoming, bool heard)
+{
+	{
+		DECANT_AUTO_UNLOCK(&landing->lock);
+		landing->running = incoming;
+	}
+	talk_to(landing, incoming, heard);
+	session_slot_watch(&landing->slot, incoming);
+}
+
+static void end_session(struct decant_landing *landing, struct incoming *incoming)
+{
+	session_slot_release(&landing->slot, false);
+	talk_to(landing, NULL, false);
+	DECANT_AUTO_UNLOCK(&landing->lock);
+	landing->running = NULL;
+	landing->cpu_ns = incoming_cpu_ns(incoming);
+}
+
+int decant_landing_message(struct decant_landing *landing, const void *data, size_t length,
+			   struct decant_error *err)
+{
+	const struct wire_message message = { .length = (uint32_t)length, .data = data };
+	uint8_t head[16];
+	int rc;
+
+	if (length == 0 || length > DECANT_MESSAGE_MAX)
+		return decant_error_set(err, -EMSGSIZE, "a message of %zu bytes: 1 to %u", length,
+					DECANT_MESSAGE_MAX);
+	rc = wire_message_encode(&message, head, sizeof(head));
+	DECANT_AUTO_UNLOCK(&landing->talk_lock);
+	if (landing->talking == NULL)
+		return decant_error_set(err, -ENOTCONN, "a message to the source: none is connected");
+	if (!landing->heard)
+		return decant_error_set(err, -EOPNOTSUPP, "the source takes no messages; it is an older decant");
+	return peer_send(incoming_peer(landing->talking), WIRE_MESSAGE, head, (size_t)rc, data, length, err);
+}
+
+uint64_t decant_landing_cpu_ns(struct decant_landing *landing)
+{
+	DECANT_AUTO_UNLOCK(&landing->lock);
+	return landing->running != NULL ? incoming_cpu_ns(landing->running) : landing->cpu_ns;
+}
+
 /* Serves until the source's goodbye. */
-static int serve(struct incoming *incoming, struct decant_error *err)
+static int serve(struct decant_landing *landing, struct incoming *incoming, struct decant_error *err)
 {
 	struct peer_message message;
 	int rc = incoming_prepare(incoming, err);
@@ -150,6 +226,7 @@ static int serve(struct incoming *incoming, struct decant_error *err)
 		return rc;
 	}
 	incoming_fence(incoming);
+	talk_to(landing, NULL, false);
 	/* the answer to the goodbye: all that was pushed has landed or never will */
 	peer_send(incoming_peer(incoming), WIRE_BYE, NULL, 0, NULL, 0, NULL);
 	return 0;
@@ -165,6 +242,7 @@ int decant_landing_run(struct decant_landing *landing, struct decant_memory **me
 		.peer_timeout_ns = landing->opts.peer_timeout_ns,
 		.populate_threads = host_populate_threads(landing->opts.populate_threads,
 							  cpus_count(&landing->placement.cpus)),
+		.zero_memory = landing->opts.zero_memory,
 		.placement = &landing->placement,
 		.ops = &landing_incoming_ops,
 		.opaque = landing,
@@ -188,9 +266,9 @@ int decant_landing_run(struct decant_landing *landing, struct decant_memory **me
 		session_slot_release(&landing->slot, false);
 		return rc;
 	}
-	session_slot_watch(&landing->slot, incoming);
-	rc = serve(incoming, err);
-	session_slot_release(&landing->slot, false);
+	begin_session(landing, incoming, (opts.welcome.features & WIRE_FEATURE_MESSAGES) != 0);
+	rc = serve(landing, incoming, err);
+	end_session(landing, incoming);
 	if (rc == 0)
 		*memory = incoming_take_memory(incoming);
 	incoming_close(incoming);
@@ -208,6 +286,5 @@ void decant_landing_free(struct decant_landing *landing)
 		return;
 	greeter_free(landing->greeter);
 	session_slot_destroy(&landing->slot);
-	auth_key_free(landing->key);
-	free(landing);
+	landing_destroy(landing);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 libdecant_srcs += \
 	transport/migration/auth.c \
+	transport/migration/blank.c \
 	transport/migration/damage.c \
 	transport/migration/extents.c \
 	transport/migration/fate.c \
@@ -21,6 +22,7 @@ libdecant_srcs += \
 	transport/migration/migration.c \
 	transport/migration/mover.c \
 	transport/migration/mover_epoch.c \
+	transport/migration/mover_hear.c \
 	transport/migration/mover_life.c \
 	transport/migration/mover_map.c \
 	transport/migration/pagehash.c \

@@ -125,6 +125,8 @@ static int announce_ahead(struct decant_mover *mover, uint32_t region, uint64_t 
 		at = (at / size + 1) * size;
 		if (at >= r->length)
 			return 0;
+		if (mover_is_announced(mover, region, at))
+			continue;
 		rc = extents_next(&mover->ahead[region], &at, r->length, &length, err);
 		if (rc <= 0)
 			return rc;
@@ -287,6 +289,18 @@ static int await_room(struct decant_mover *mover, struct decant_error *err)
 	return mover_check(mover, err);
 }
 
+/* Pushes mostly go up through a region: the granules that come next are asked for in time, and not when they are due. */
+static int keep_ahead(struct decant_mover *mover, uint32_t region, uint64_t g, struct decant_error *err)
+{
+	const uint64_t last = mover->entered[region];
+
+	mover->entered[region] = g + 1;
+	/* a controller asks for all that it will push */
+	if (g < last || mover->setup.purpose != WIRE_PURPOSE_PUSH)
+		return 0;
+	return announce_ahead(mover, region, g * mover->granules[region].size, err);
+}
+
 static int write_piece(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
 		       struct decant_error *err)
 {
@@ -300,8 +314,10 @@ static int write_piece(struct decant_mover *mover, uint32_t region, uint64_t off
 		.length = (uint32_t)length,
 		.data = (const uint8_t *)r->address + offset,
 	};
-	int rc = await_grant(mover, g, &write, err);
+	int rc = keep_ahead(mover, region, g, err);
 
+	if (rc == 0)
+		rc = await_grant(mover, g, &write, err);
 	if (rc == 0)
 		rc = pace(mover, length, err);
 	if (rc != 0)
@@ -354,25 +370,74 @@ static int order_after(struct decant_mover *mover, uint32_t region, uint64_t off
 	return decant_mover_barrier(mover, err);
 }
 
-int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
-		      struct decant_error *err)
+static int check_run(const struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
+		     struct decant_error *err)
 {
 	const struct decant_region *r = decant_memory_region(mover->memory, index);
-	int rc;
 
-	if (r == NULL || offset % DECANT_PAGE_SIZE != 0 || length % DECANT_PAGE_SIZE != 0 || offset > r->length ||
-	    length > r->length - offset)
-		return decant_error_set(err, -EINVAL,
-					"push: region %u, %llu bytes at %llu: not whole pages of a region", index,
-					(unsigned long long)length, (unsigned long long)offset);
-	rc = order_after(mover, index, offset, length, err);
+	if (r != NULL && offset % DECANT_PAGE_SIZE == 0 && length % DECANT_PAGE_SIZE == 0 && offset <= r->length &&
+	    length <= r->length - offset)
+		return 0;
+	return decant_error_set(err, -EINVAL, "push: region %u, %llu bytes at %llu: not whole pages of a region",
+				index, (unsigned long long)length, (unsigned long long)offset);
+}
+
+static int push_run(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
+		    struct decant_error *err)
+{
+	struct granules *granules = &mover->granules[index];
+	const uint64_t first = offset / DECANT_PAGE_SIZE, pages = length / DECANT_PAGE_SIZE;
+	int rc = order_after(mover, index, offset, length, err);
+
 	if (rc < 0)
 		return rc;
 	mover->unsettled = true;
-	bitmap_set_range(mover->granules[index].unacked, offset / DECANT_PAGE_SIZE, length / DECANT_PAGE_SIZE);
+	bitmap_set_range(granules->unacked, first, pages);
+	if (granules->written != NULL)
+		bitmap_set_range(granules->written, first, pages);
 	rc = push_marked(mover, index, offset, length, err);
 	/* the failover sends all that is marked, and so the rest of this run too */
 	return rc == MOVER_EPOCH_LOST ? mover_failover(mover, err) : rc;
+}
+
+int decant_mover_push(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
+		      struct decant_error *err)
+{
+	const int rc = check_run(mover, index, offset, length, err);
+
+	if (rc < 0)
+		return rc;
+	mover->pushes++;
+	return push_run(mover, index, offset, length, err);
+}
+
+int decant_mover_push_zeros(struct decant_mover *mover, uint32_t index, uint64_t offset, uint64_t length,
+			    struct decant_error *err)
+{
+	uint64_t first = offset / DECANT_PAGE_SIZE;
+	const uint64_t end = first + length / DECANT_PAGE_SIZE;
+	const uint64_t *written;
+	int rc = check_run(mover, index, offset, length, err);
+
+	if (rc == 0)
+		rc = mover_check(mover, err);
+	if (rc < 0)
+		return rc;
+	mover->pushes++;
+	written = mover->granules[index].written;
+	if (written == NULL)
+		return push_run(mover, index, offset, length, err);
+	while (rc == 0 && first < end) {
+		const uint64_t from = first;
+		const uint64_t pages = bitmap_next_run(written, &first, end);
+
+		mover->pages_zero += (pages > 0 ? first : end) - from;
+		if (pages == 0)
+			break;
+		rc = push_run(mover, index, first * DECANT_PAGE_SIZE, pages * DECANT_PAGE_SIZE, err);
+		first += pages;
+	}
+	return rc;
 }
 
 int mover_push_inline(struct decant_mover *mover, uint32_t region, uint64_t offset, uint64_t length,
@@ -445,6 +510,8 @@ int decant_mover_message(struct decant_mover *mover, const void *data, size_t le
 	for (unsigned int i = 0; i < MOVER_MESSAGE_HEAD; i++)
 		kept->bytes[i] = (uint8_t)(mover->message_sequence >> (8 * i));
 	mover->message_sequence++;
+	mover->messages++;
+	mover->message_bytes += length;
 	memcpy(kept->bytes + MOVER_MESSAGE_HEAD, data, length);
 	kept->length = (uint32_t)(MOVER_MESSAGE_HEAD + length);
 	rc = post_message(mover, kept, err);
@@ -490,6 +557,7 @@ int mover_barrier_post(struct decant_mover *mover, struct decant_error *err)
 
 	if (rc < 0)
 		return rc;
+	mover->barriers++;
 	mover->round++;
 	pthread_mutex_lock(&mover->lock);
 	mover->asked_round = mover->round;

@@ -32,133 +32,6 @@
 /* How long the reader may take to what is there already. */
 #define LAST_WORDS_NS NSEC_PER_SEC
 
-/* ---- what the destination says, in the reader thread ---- */
-
-static int take_grant(struct decant_mover *mover, const struct peer_message *message, struct decant_error *err)
-{
-	struct wire_grant grant;
-	struct granules *granules;
-	int rc = wire_grant_decode(&grant, message->payload, message->length, err);
-
-	if (rc < 0)
-		return rc;
-	if (grant.region >= decant_memory_count(mover->memory))
-		return decant_error_set(err, -EPROTO, "GRANT: no region %u", grant.region);
-	granules = &mover->granules[grant.region];
-	if (grant.first > granules->count || grant.count > granules->count - grant.first)
-		return decant_error_set(err, -EPROTO, "GRANT: granules beyond region %u", grant.region);
-	for (uint32_t i = 0; i < grant.count; i++) {
-		const uint64_t g = grant.first + i;
-
-		/* one that was not asked for in this epoch belongs to the last: its key is dead */
-		if (grant.epoch != mover->epoch || granules->state[g] != GRANULE_ASKED)
-			continue;
-		granules->rkey[g] = wire_grant_key(&grant, i);
-		granules->state[g] = GRANULE_GRANTED;
-		mover->granted = true;
-	}
-	return 0;
-}
-
-static int take_barrier_ack(struct decant_mover *mover, const struct peer_message *message,
-			    struct decant_error *err)
-{
-	struct wire_barrier_ack ack;
-	int rc = wire_barrier_ack_decode(&ack, message->payload, message->length, err);
-
-	if (rc < 0)
-		return rc;
-	if (ack.epoch > mover->epoch || ack.round > mover->asked_round)
-		return decant_error_set(err, -EPROTO, "BARRIER_ACK of round %llu in epoch %llu: it was not posted",
-					(unsigned long long)ack.round, (unsigned long long)ack.epoch);
-	mover->acked_epoch = ack.epoch;
-	mover->acked_round = ack.round;
-	return 0;
-}
-
-static int take_fenced(struct decant_mover *mover, const struct peer_message *message, struct decant_error *err)
-{
-	struct wire_fence fence;
-	int rc = wire_fence_decode(&fence, message->payload, message->length, err);
-
-	if (rc < 0)
-		return rc;
-	if (fence.epoch != mover->asked_fence)
-		return decant_error_set(err, -EPROTO, "FENCED of epoch %llu: nobody has asked for it",
-					(unsigned long long)fence.epoch);
-	mover->fenced_epoch = fence.epoch;
-	return 0;
-}
-
-/* It may also be the answer to OPEN, for which the feeder waits. */
-static int take_lost(struct decant_mover *mover, const struct peer_message *message, bool *answer,
-		     struct decant_error *err)
-{
-	struct wire_lost lost;
-	int rc = wire_lost_decode(&lost, message->payload, message->length, err);
-
-	if (rc < 0)
-		return rc;
-	*answer = mover->opening && lost.epoch == mover->epoch;
-	/* two codes mean something to the caller of the migration that no destination may say */
-	if (lost.code == ECANCELED || lost.code == EINPROGRESS)
-		lost.code = EIO;
-	if (lost.epoch == mover->epoch && mover->lost.code == 0)
-		decant_error_set(&mover->lost, -(int)lost.code, "the destination says: %s", lost.text);
-	return 0;
-}
-
-static int mover_intercept(void *opaque, const struct peer_message *message, struct decant_error *err)
-{
-	struct decant_mover *mover = opaque;
-	bool queue = false;
-	int rc = 0;
-
-	pthread_mutex_lock(&mover->lock);
-	switch (message->type) {
-	case WIRE_GRANT:
-		rc = take_grant(mover, message, err);
-		break;
-	case WIRE_BARRIER_ACK:
-		rc = take_barrier_ack(mover, message, err);
-		break;
-	case WIRE_FENCED:
-		rc = take_fenced(mover, message, err);
-		break;
-	case WIRE_LOST:
-		rc = take_lost(mover, message, &queue, err);
-		break;
-	case WIRE_ERROR:
-		/* for the feeder, who may be pushing; it is also queued for one that is waiting for an answer */
-		peer_error_decode(message->payload, message->length, &mover->failed);
-		pthread_cond_broadcast(&mover->changed);
-		pthread_mutex_unlock(&mover->lock);
-		return 0;
-	default:
-		pthread_mutex_unlock(&mover->lock);
-		return 0;
-	}
-	pthread_cond_broadcast(&mover->changed);
-	pthread_mutex_unlock(&mover->lock);
-	return rc < 0 ? rc : !queue;
-}
-
-static void mover_lost(void *opaque, const struct decant_error *why)
-{
-	struct decant_mover *mover = opaque;
-
-	(void)why;
-	pthread_mutex_lock(&mover->lock);
-	mover->heard_all = true;
-	pthread_cond_broadcast(&mover->changed);
-	pthread_mutex_unlock(&mover->lock);
-}
-
-static const struct peer_events mover_events = {
-	.intercept = mover_intercept,
-	.lost = mover_lost,
-};
-
 /* ---- waiting ---- */
 
 void mover_wait_change(struct decant_mover *mover, uint64_t most_ns)
@@ -315,13 +188,20 @@ int mover_send_chunks(struct decant_mover *mover, uint16_t type, const void *byt
 
 /* ---- the control connection ---- */
 
+static uint64_t feeder_features(const struct decant_mover *mover)
+{
+	if (mover->setup.purpose != WIRE_PURPOSE_PUSH)
+		return 0;
+	return WIRE_FEATURE_ZEROS | (mover->setup.opts.message != NULL ? WIRE_FEATURE_MESSAGES : 0);
+}
+
 static void fill_hello(const struct decant_mover *mover, struct wire_hello *hello)
 {
 	*hello = (struct wire_hello){
 		.version_min = WIRE_VERSION_MIN,
 		.version_max = WIRE_VERSION_MAX,
 		.purpose = mover->setup.purpose,
-		.features = route_features(mover->fabric_text),
+		.features = route_features(mover->fabric_text) | feeder_features(mover),
 		.pid = (uint32_t)getpid(),
 	};
 	memcpy(hello->id, mover->setup.id, sizeof(hello->id));
@@ -484,6 +364,18 @@ static int choose_route(struct decant_mover *mover, struct decant_error *err)
 	return route_choose(&opts, &mover->route, err);
 }
 
+/* The destination has made all of its memory zero: pages of which nothing was ever sent are still so. */
+static int expect_zeros(struct decant_mover *mover, struct decant_error *err)
+{
+	int rc = 0;
+
+	if (!(mover->welcome.features & WIRE_FEATURE_ZEROS))
+		return 0;
+	for (uint32_t i = 0; rc == 0 && i < decant_memory_count(mover->memory); i++)
+		rc = granules_keep_written(&mover->granules[i], err);
+	return rc;
+}
+
 static int open_all(struct decant_mover *mover, const void *shape, size_t shape_length, struct decant_error *err)
 {
 	int rc = control_connect(mover, err);
@@ -492,6 +384,8 @@ static int open_all(struct decant_mover *mover, const void *shape, size_t shape_
 		rc = choose_route(mover, err);
 	if (rc == 0)
 		rc = agree_on_shape(mover, shape, shape_length, err);
+	if (rc == 0)
+		rc = expect_zeros(mover, err);
 	if (rc < 0)
 		return rc;
 	rc = mover_epoch_open(mover, err);
@@ -622,6 +516,25 @@ void mover_release(struct decant_mover *mover)
 	mover->retired = NULL;
 }
 
+static void show_epoch(struct decant_mover *mover)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	mover->shown = (struct mover_shown){
+		.ops = mover->route.ops,
+		.source = mover->source,
+		.mappers = mover->mappers,
+		.channels = mover->channels,
+	};
+	snprintf(mover->shown.reason, sizeof(mover->shown.reason), "%s", mover->route.reason);
+}
+
+static void hide_epoch(struct decant_mover *mover)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	mover->shown.source = NULL;
+	mover->shown.mappers = NULL;
+}
+
 /* It posts nothing more and reads guest memory no more. The guest may be paused, so that is all that is waited for. */
 static void retire_source(struct decant_mover *mover)
 {
@@ -630,6 +543,7 @@ static void retire_source(struct decant_mover *mover)
 	if (mover->source == NULL)
 		return;
 	mover->route.ops->source_stop(mover->source);
+	hide_epoch(mover);
 	mover_map_close(mover);
 	mover->route.ops->source_stats(mover->source, &stats);
 	mover->fabric_cpu_ns += stats.cpu_ns;
@@ -659,6 +573,8 @@ int mover_epoch_open(struct decant_mover *mover, struct decant_error *err)
 		rc = mover_map_open(mover, err);
 	if (rc < 0)
 		retire_source(mover);
+	else
+		show_epoch(mover);
 	placement_leave(&scope);
 	return rc;
 }

@@ -2,9 +2,11 @@
 /* mover_life.c -- how a mover begins and ends, and what may be asked of it meanwhile */
 #include "migration/mover_private.h"
 
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -125,6 +127,7 @@ void mover_disconnect(struct decant_mover *mover)
 {
 	if (mover == NULL)
 		return;
+	mover->closing = true;
 	mover_epoch_close(mover);
 	peer_close(mover->peer);
 	mover_destroy(mover);
@@ -218,11 +221,19 @@ uint32_t mover_lease_ms(const struct decant_mover *mover)
 
 void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats)
 {
-	const uint64_t mappers_ns = mover->mappers != NULL ? populate_cpu_ns(mover->mappers) : 0;
 	struct fabric_source_stats now = { 0 };
+	uint64_t mappers_ns = 0;
+	struct peer *peer;
 
-	if (mover->source != NULL)
-		mover->route.ops->source_stats(mover->source, &now);
+	{
+		/* while they are shown they are not closed */
+		DECANT_AUTO_UNLOCK(&mover->lock);
+		if (mover->shown.mappers != NULL)
+			mappers_ns = populate_cpu_ns(mover->shown.mappers);
+		if (mover->shown.source != NULL)
+			mover->shown.ops->source_stats(mover->shown.source, &now);
+		peer = mover->peer;
+	}
 	*stats = (struct mover_stats){
 		.bytes = mover->bytes,
 		.writes = mover->writes,
@@ -230,8 +241,7 @@ void mover_get_stats(struct decant_mover *mover, struct mover_stats *stats)
 		.inline_pages = mover->inline_pages,
 		.first_byte_ns = mover->first_byte_ns,
 		.failovers = mover->failovers,
-		.cpu_ns = mover->fabric_cpu_ns + now.cpu_ns + mappers_ns +
-			  (mover->peer != NULL ? peer_cpu_ns(mover->peer) : 0),
+		.cpu_ns = mover->fabric_cpu_ns + now.cpu_ns + mappers_ns + (peer != NULL ? peer_cpu_ns(peer) : 0),
 	};
 }
 
@@ -267,6 +277,46 @@ int decant_mover_connect(const struct decant_mover_opts *opts, const struct deca
 	return 0;
 }
 
+int decant_mover_check(struct decant_mover *mover, struct decant_error *err)
+{
+	return mover_check(mover, err);
+}
+
+static void fill_shown(struct decant_mover *mover, struct decant_mover_stats *stats)
+{
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	if (mover->shown.ops == NULL)
+		return;
+	snprintf(stats->fabric, sizeof(stats->fabric), "%s", mover->shown.ops->name);
+	snprintf(stats->fabric_reason, sizeof(stats->fabric_reason), "%s", mover->shown.reason);
+	stats->channels = mover->shown.channels;
+}
+
+void decant_mover_get_stats(struct decant_mover *mover, struct decant_mover_stats *stats)
+{
+	struct decant_mover_stats now = { 0 };
+	struct mover_stats figures;
+
+	mover_get_stats(mover, &figures);
+	fill_shown(mover, &now);
+	now.failovers = figures.failovers;
+	now.ram_bytes = decant_memory_bytes(mover->memory);
+	now.sent_bytes = figures.bytes;
+	now.pages_sent = figures.bytes / DECANT_PAGE_SIZE;
+	now.pages_zero = mover->pages_zero;
+	now.pushes = mover->pushes;
+	now.writes = figures.writes;
+	now.barriers = mover->barriers;
+	now.messages = mover->messages;
+	now.message_bytes = mover->message_bytes;
+	now.messages_back = mover->messages_back;
+	now.zero_copy_bytes = figures.zero_copy_bytes;
+	now.first_byte_ns = figures.first_byte_ns;
+	now.cpu_ns = figures.cpu_ns;
+	now.size = stats->size < sizeof(now) ? stats->size : sizeof(now);
+	memcpy(stats, &now, now.size);
+}
+
 /* How long the goodbye waits for the destination to have fenced: it has nothing else to do by then. */
 #define GOODBYE_NS (5 * NSEC_PER_SEC)
 
@@ -276,6 +326,7 @@ void decant_mover_close(struct decant_mover *mover)
 
 	if (mover == NULL)
 		return;
+	mover->closing = true;
 	mover_epoch_close(mover);
 	/* a goodbye says that all has landed; without it the destination throws away what it has */
 	if (mover->peer != NULL && !mover->unsettled && mover_check(mover, NULL) == 0 &&

@@ -35,6 +35,15 @@ struct mover_map {
 	uint32_t region;
 };
 
+/* The epoch that is open, for a thread that is not the feeder's. */
+struct mover_shown {
+	const struct fabric_ops *ops; /* NULL: none was open yet */
+	const struct fabric_source *source;
+	struct populate *mappers;
+	uint32_t channels;
+	char reason[192];
+};
+
 struct decant_mover {
 	/* set at creation, read-only after */
 	struct mover_setup setup;
@@ -64,6 +73,7 @@ struct decant_mover {
 	uint64_t epoch, round;
 	uint32_t channels;
 	struct extents ahead[DECANT_REGIONS_MAX]; /* where granules are announced ahead of a push */
+	uint64_t entered[DECANT_REGIONS_MAX];     /* the granule that was last written to, and 1 */
 	uint64_t pace_ns;                         /* the time up to which bandwidth has been spent */
 	struct mover_kept *kept;                  /* MOVER_MESSAGES_KEPT of them, made at the first message */
 	uint32_t kept_count;
@@ -74,7 +84,9 @@ struct decant_mover {
 
 	/* any thread */
 	_Atomic bool cancelled;
+	_Atomic bool closing; /* by the feeder: the connection's end is no news */
 	_Atomic uint64_t bytes, writes, inline_pages, first_byte_ns, fabric_cpu_ns, zero_copy_bytes;
+	_Atomic uint64_t pages_zero, pushes, barriers, messages, message_bytes, messages_back;
 	_Atomic uint32_t failovers;
 
 	/* protected by lock */
@@ -91,7 +103,11 @@ struct decant_mover {
 	struct decant_error lost;         /* why this epoch is, if its fabric does not know; code 0: it is not */
 	struct decant_error failed;       /* the peer said ERROR */
 	bool heard_all;                   /* the control connection's reader has ended: nothing comes any more */
+	struct mover_shown shown;         /* what of the feeder's the statistics look at */
 };
+
+/* mover_hear.c: of the control connection */
+extern const struct peer_events mover_events;
 
 /* mover_epoch.c */
 int mover_epoch_open(struct decant_mover *mover, struct decant_error *err);

@@ -42,6 +42,7 @@ static const char *const wire_type_names[] = {
 	[WIRE_CHALLENGE] = "CHALLENGE",
 	[WIRE_PROOF] = "PROOF",
 	[WIRE_PROVED] = "PROVED",
+	[WIRE_MESSAGE] = "MESSAGE",
 };
 static_assert(sizeof(wire_type_names) / sizeof(wire_type_names[0]) == WIRE_TYPE_MAX + 1, "a name for each type");
 

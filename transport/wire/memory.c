@@ -156,6 +156,16 @@ static void lost_fields(struct cursor *cursor, struct wire_lost *lost)
 }
 WIRE_DEFINE(lost, "LOST")
 
+static void message_fields(struct cursor *cursor, struct wire_message *message)
+{
+	cursor_u32(cursor, "length", &message->length);
+	cursor_check(cursor, message->length >= 1 && message->length <= WIRE_MESSAGE_MAX, "length",
+		     "beyond its limits");
+	cursor_reserved(cursor, 4);
+	cursor_tail(cursor, "data", &message->data, message->length);
+}
+WIRE_DEFINE(message, "MESSAGE")
+
 static void pages_fields(struct cursor *cursor, struct wire_pages *pages)
 {
 	memory_region_index(cursor, &pages->region);

@@ -35,6 +35,7 @@
 #define WIRE_RANGES_MAX 4096                        /* ranges in REGISTER */
 #define WIRE_KEYS_MAX 65536                         /* keys in GRANT */
 #define WIRE_HASHES_MAX 65536                       /* hashes in HASHES */
+#define WIRE_MESSAGE_MAX (64u << 10)                /* data bytes in MESSAGE */
 #define WIRE_LEASE_MS_MAX 600000u                   /* in WELCOME and READY: a source in doubt waits for it */
 #define WIRE_RAILS_MAX 8                            /* rails in WELCOME */
 #define WIRE_PAIRS_MAX 2                            /* rails in OPEN */
@@ -85,7 +86,8 @@ enum wire_type {
 	WIRE_CHALLENGE = 31,
 	WIRE_PROOF = 32,
 	WIRE_PROVED = 33,
-	WIRE_TYPE_MAX = WIRE_PROVED,
+	WIRE_MESSAGE = 34,
+	WIRE_TYPE_MAX = WIRE_MESSAGE,
 };
 
 /* wire_strtype() -- "HELLO"; "?" for what is none */
@@ -125,6 +127,10 @@ struct wire_hello {
 
 /* The bit by which a source says that it has a key: CHALLENGE, PROOF and PROVED come, and OPENED has no tokens. */
 #define WIRE_FEATURE_AUTH 8ull
+
+/* The bits of a push feeder: MESSAGE may come; the destination's memory is zeros at PREPARED. */
+#define WIRE_FEATURE_MESSAGES 16ull
+#define WIRE_FEATURE_ZEROS 32ull
 
 /* one port of one device of the destination, by its address */
 struct wire_rail {
@@ -240,6 +246,12 @@ struct wire_lost {
 	char text[WIRE_TEXT_MAX]; /* length-prefixed on the wire */
 };
 
+/* destination -> source, with WIRE_FEATURE_MESSAGES: an ordered message to a push feeder */
+struct wire_message {
+	uint32_t length; /* 1..WIRE_MESSAGE_MAX */
+	const uint8_t *data;
+};
+
 /* the proof of a key (docs/protocol.md section 4): destination, source, destination */
 struct wire_challenge {
 	uint8_t nonce[WIRE_NONCE_SIZE];
@@ -331,7 +343,7 @@ struct wire_verdict {
 };
 
 /*
- * One encoder and one decoder per message. Those with data behind them (chunk, grant, pages, hashes) encode the fixed head
+ * One encoder and one decoder per message. Those with data behind them (chunk, grant, message, pages, hashes) encode the fixed head
  * only, return its size, and leave the data to be sent after it from where it lies; header.length counts both.
  */
 #define WIRE_DECLARE(name)                                                                            \
@@ -352,6 +364,7 @@ WIRE_DECLARE(grant)
 WIRE_DECLARE(barrier_ack)
 WIRE_DECLARE(fence)
 WIRE_DECLARE(lost)
+WIRE_DECLARE(message)
 WIRE_DECLARE(challenge)
 WIRE_DECLARE(proof)
 WIRE_DECLARE(proved)

@@ -268,6 +268,8 @@ static const struct field_case fields[] = {
 	{ WIRE_VERDICT, 16, 8, ANY },
 	{ WIRE_VERDICT, 24, 4, 0x65676170 },
 	{ WIRE_LOST, 0, 8, 2 },
+	{ WIRE_MESSAGE, 0, 4, 600 },
+	{ WIRE_MESSAGE, 9, 1, 2654435761u >> 11 & 0xff },
 	{ WIRE_LOST, 8, 4, ENOMEM },
 	{ WIRE_LOST, 12, 4, 25 },
 	{ WIRE_LOST, 16, 4, 0x5f766269 },
@@ -309,7 +311,7 @@ static void test_messages__sizes(void **state)
 		[WIRE_VERIFIED] = 24, [WIRE_HANDOVER] = 24, [WIRE_READY] = 24,       [WIRE_RUNNING] = 16,
 		[WIRE_STATUS] = 8,    [WIRE_PING] = 8,      [WIRE_PONG] = 24,        [WIRE_ABORT] = 8,
 		[WIRE_VERDICT] = 184, [WIRE_LOST] = 16,     [WIRE_CHALLENGE] = 32,   [WIRE_PROOF] = 64,
-		[WIRE_PROVED] = 32,
+		[WIRE_PROVED] = 32,   [WIRE_MESSAGE] = 9,
 	};
 
 	(void)state;
@@ -383,6 +385,10 @@ static const struct wrong_case wrongs[] = {
 	{ { WIRE_OPEN, 12, 4, 0 }, "" },
 	{ { WIRE_OPEN, 32, 4, 8 }, "rail" },
 	{ { WIRE_LOST, 0, 8, 0 }, "epoch" },
+	{ { WIRE_MESSAGE, 0, 4, 0 }, "length" },
+	{ { WIRE_MESSAGE, 0, 4, 599 }, "" },
+	{ { WIRE_MESSAGE, 0, 4, WIRE_MESSAGE_MAX + 1 }, "length" },
+	{ { WIRE_MESSAGE, 4, 4, 1 }, "reserved" },
 	{ { WIRE_LOST, 8, 4, 0 }, "code" },
 	{ { WIRE_LOST, 8, 4, 4096 }, "code" },
 	{ { WIRE_OPEN, 16, 4, 0 }, "fabric" },
