@@ -70,6 +70,7 @@ look_vm() {
 	need xz xz-utils command_there xz
 	need python3 python3 command_there python3
 	need 'the rdma tool' iproute2 command_there rdma
+	need mkfs.ext4 e2fsprogs test -x /sbin/mkfs.ext4
 	need "the verbs provider of soft-RoCE" ibverbs-providers rxe_provider
 }
 

@@ -15,6 +15,23 @@ fire_hosts_timeout := 280
 # it takes the network away that the other one needs
 heavy_tests += fire_hosts
 
+# Debian's QEMU and a Linux guest: a boot in nested KVM and two moves
+hosts_scripts += tests/vm/qemu_hosts.py
+qemu_hosts_timeout := 280
+heavy_tests += qemu_hosts
+
+# The only program of that guest, where there is no library: neither the user's CFLAGS nor a sanitizer's flags belong here.
+checker_srcs := \
+	tests/vm/checker/files.c \
+	tests/vm/checker/main.c \
+	tests/vm/checker/memory.c \
+	tests/vm/checker/stream.c
+checker_program := $(O)/guest/checker
+$(checker_program): $(checker_srcs) tests/vm/checker/checker.h tests/vm/module.mk
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu17 -D_GNU_SOURCE= -O2 $(warnings) -static -pthread -o $@ $(checker_srcs)
+tests: $(checker_program)
+
 # It sets the clock of the VM it runs in.
 rdma_kvm_scripts += tests/vm/time_of_day.py
 time_of_day_timeout := 280
