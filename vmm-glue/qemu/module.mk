@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Between two unmodified QEMUs. In libvmm.a, for the program and the tests.
 vmm_srcs += \
+	vmm-glue/qemu/intake.c \
 	vmm-glue/qemu/json.c \
 	vmm-glue/qemu/link.c \
 	vmm-glue/qemu/link_deliver.c \
+	vmm-glue/qemu/multifd.c \
+	vmm-glue/qemu/ram_blocks.c \
+	vmm-glue/qemu/strays.c \
+	vmm-glue/qemu/stream.c \
+	vmm-glue/qemu/stream_config.c \
+	vmm-glue/qemu/stream_other.c \
+	vmm-glue/qemu/stream_ram.c \
+	vmm-glue/qemu/stream_section.c \
 	vmm-glue/qemu/unix_socket.c

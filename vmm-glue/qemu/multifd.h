@@ -21,6 +21,7 @@
 #include "qemu/ram_blocks.h"
 
 #include <decant/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

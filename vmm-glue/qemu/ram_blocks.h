@@ -23,6 +23,9 @@ struct ram_blocks {
 	uint32_t page_size; /* of the target, bytes: what one record is about, huge pages or not */
 };
 
+/* ram_blocks_add() -- one more; @name of less than RAM_BLOCK_NAME_MAX bytes without a NUL. Its index, -ENOSPC, -ENOMEM */
+int ram_blocks_add(struct ram_blocks *blocks, const char *name, size_t name_length, uint64_t length);
+
 /* ram_blocks_find() -- the index of a name of @length bytes; -1 if there is none */
 int ram_blocks_find(const struct ram_blocks *blocks, const char *name, size_t length);
 
@@ -34,5 +37,7 @@ static inline bool ram_blocks_has(const struct ram_blocks *blocks, uint32_t inde
 
 /* ram_blocks_passing() -- the sum of the lengths of those that pass in the stream */
 uint64_t ram_blocks_passing(const struct ram_blocks *blocks);
+
+void ram_blocks_clear(struct ram_blocks *blocks);
 
 #endif
