@@ -3,3 +3,11 @@ unit_tests += test_stream
 test_stream_srcs := \
 	tests/support/qemu_stream.c \
 	tests/unit/qemu/test_stream.c
+unit_tests += test_stream_refused
+test_stream_refused_srcs := \
+	tests/support/qemu_stream.c \
+	tests/unit/qemu/test_stream_refused.c
+unit_tests += test_multifd
+test_multifd_srcs := \
+	tests/support/qemu_stream.c \
+	tests/unit/qemu/test_multifd.c
