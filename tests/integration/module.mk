@@ -11,6 +11,7 @@ scenarios_srcs := \
 	tests/integration/scenario_move.c \
 	tests/integration/scenario_rails.c \
 	tests/integration/scenario_refuse.c \
+	tests/integration/scenario_sidecar.c \
 	tests/integration/scenario_sparse.c \
 	tests/integration/scenario_throttle.c \
 	tests/integration/scenarios.c \

@@ -131,13 +131,20 @@
 	X(key_and_a_forged_answer)      \
 	X(key_and_a_crowd)
 
-#define SCENARIOS_FEEDER(X)          \
-	X(push_feeder)               \
-	X(push_feeder_with_a_key)    \
-	X(push_feeder_over_failover) \
-	X(push_feeder_cancelled)     \
-	X(message_sink)              \
-	X(message_sink_that_fails)
+#define SCENARIOS_FEEDER(X)             \
+	X(push_feeder)                  \
+	X(push_feeder_with_a_key)       \
+	X(push_feeder_over_failover)    \
+	X(push_feeder_cancelled)        \
+	X(message_sink)                 \
+	X(message_sink_that_fails)      \
+	X(memory_that_holds_something)  \
+	X(memory_that_is_not_made_zero) \
+	X(memory_of_others_survives)    \
+	X(messages_back)                \
+	X(messages_back_over_failover)  \
+	X(messages_that_nobody_takes)   \
+	X(message_back_that_fails)
 
 /* Guest memory that turns out not to be there. */
 #define SCENARIOS_DAMAGE(X)        \

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * scenario_sidecar.c -- the mover as two sidecars use it: memory that is somebody else's and holds something, and talk both ways
+ *
+ * The memory at the destination is a file of the test's, of which the landing sees a part through a mapping of the caller's. The test has
+ * a mapping of its own, as the QEMU has whose memory it is, and looks through that one.
+ */
+#include "integration/breaker.h"
+#include "integration/scenarios.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fabric/loop/loop.h"
+
+#define SIDE_PAGES SCALE(4096u, 2048u)
+#define SIDE_BYTES (SIDE_PAGES * PAGE)
+#define FILE_OFFSET (4 * MIB)
+#define TALKS SCALE(300u, 100u)
+
+struct sides {
+	struct decant_memory *memory; /* the source's */
+	uint8_t *base;
+	struct decant_mover *mover;
+	struct decant_error err;
+
+	struct decant_landing *landing;
+	pthread_t thread;
+	int landed;
+	struct decant_error landed_err;
+	struct decant_memory *received;
+	int fd;
+	uint8_t *lent;  /* what the landing sees */
+	uint8_t *owned; /* the same pages, as their owner sees them */
+	bool refuse;
+
+	/* of the callbacks */
+	_Atomic unsigned forth, back, wrong, losses;
+	unsigned fail_at; /* of those that come back; 0: none */
+};
+
+static uint64_t page_of(unsigned number)
+{
+	return number * 7919u % SIDE_PAGES * PAGE;
+}
+
+/* ---- the destination ---- */
+
+static int lend_memory(void *opaque, struct decant_state_reader *shape, const struct decant_region *regions,
+		       uint32_t count, struct decant_memory *memory, struct decant_error *err)
+{
+	struct sides *sides = opaque;
+	struct decant_region region = regions[0];
+
+	(void)shape;
+	if (sides->refuse || count != 1)
+		return decant_error_set(err, -EPERM, "not this one");
+	region.address = sides->lent;
+	region.fd = sides->fd;
+	region.fd_offset = FILE_OFFSET;
+	return decant_memory_add(memory, &region, err) < 0 ? err->code : 0;
+}
+
+/* Says each message back, and one more, so that the two directions are not in step. */
+static int say_back(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	struct sides *sides = opaque;
+	int rc = decant_landing_message(sides->landing, data, length, err);
+
+	atomic_fetch_add(&sides->forth, 1);
+	return rc == 0 ? decant_landing_message(sides->landing, data, length, err) : rc;
+}
+
+static void *landing_main(void *opaque)
+{
+	struct sides *sides = opaque;
+
+	sides->landed = decant_landing_run(sides->landing, &sides->received, &sides->landed_err);
+	return NULL;
+}
+
+/* All of the file holds something, but a part of the region that is a hole. */
+static void dirty_memory(struct sides *sides)
+{
+	const uint64_t length = FILE_OFFSET + SIDE_BYTES + 2 * MIB;
+	uint8_t *file;
+
+	sides->fd = memfd_create("owned", MFD_CLOEXEC);
+	assert_true(sides->fd >= 0);
+	assert_int_equal(ftruncate(sides->fd, (off_t)length), 0);
+	file = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, sides->fd, 0);
+	assert_ptr_not_equal(file, MAP_FAILED);
+	memset(file, 0xa5, FILE_OFFSET + SIDE_BYTES / 2);
+	memset(file + FILE_OFFSET + SIDE_BYTES - PAGE, 0x5a, PAGE + 2 * MIB);
+	sides->owned = file + FILE_OFFSET;
+	sides->lent = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sides->fd, FILE_OFFSET);
+	assert_ptr_not_equal(sides->lent, MAP_FAILED);
+}
+
+static void land(struct sides *sides, const struct rig *rig, bool zero_memory)
+{
+	static const struct decant_landing_ops ops = {
+		.size = sizeof(ops),
+		.create = lend_memory,
+		.message = say_back,
+	};
+	struct decant_landing_opts opts = DECANT_LANDING_OPTS_INIT;
+
+	dirty_memory(sides);
+	opts.listen = "127.0.0.1:0";
+	opts.log = rig->receiver_opts.log;
+	opts.zero_memory = zero_memory;
+	assert_int_equal(decant_landing_new(&opts, &ops, sides, &sides->landing, &sides->err), 0);
+	assert_int_equal(decant_landing_message(sides->landing, "x", 1, NULL), -ENOTCONN);
+	assert_int_equal(pthread_create(&sides->thread, NULL, landing_main, sides), 0);
+}
+
+/* ---- the source ---- */
+
+static int hear(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	struct sides *sides = opaque;
+	const unsigned due = atomic_fetch_add(&sides->back, 1);
+	unsigned number = ~0u;
+
+	if (length >= sizeof(number))
+		memcpy(&number, data, sizeof(number));
+	if (number != due / 2 || length != sizeof(number) + number * 41 % 60000)
+		atomic_fetch_add(&sides->wrong, 1);
+	if (sides->fail_at != 0 && due == sides->fail_at)
+		return decant_error_set(err, -ENOSPC, "no more of this");
+	return 0;
+}
+
+static void count_loss(void *opaque, const struct decant_error *why)
+{
+	struct sides *sides = opaque;
+
+	if (why->code < 0 && why->msg[0] != '\0')
+		atomic_fetch_add(&sides->losses, 1);
+}
+
+static int connect_sides(struct sides *sides, const struct rig *rig, bool takes)
+{
+	struct decant_mover_opts opts = DECANT_MOVER_OPTS_INIT;
+	struct decant_region region = DECANT_REGION_INIT;
+	char peer[64];
+
+	snprintf(region.name, sizeof(region.name), "pc.ram");
+	region.length = SIDE_BYTES;
+	assert_int_equal(decant_memory_new(&sides->memory, NULL), 0);
+	assert_int_equal(decant_memory_allocate(sides->memory, &region, NULL), 0);
+	sides->base = decant_memory_region(sides->memory, 0)->address;
+	snprintf(peer, sizeof(peer), "127.0.0.1:%u", decant_landing_port(sides->landing));
+	opts.peer = peer;
+	opts.fabric = rig->fabric;
+	opts.channels = 2;
+	opts.log = rig->opts.log;
+	opts.message = takes ? hear : NULL;
+	opts.lost = count_loss;
+	opts.opaque = sides;
+	return decant_mover_connect(&opts, sides->memory, NULL, &sides->mover, &sides->err);
+}
+
+static void begin(struct sides *sides, const struct rig *rig, bool zero_memory)
+{
+	land(sides, rig, zero_memory);
+	if (connect_sides(sides, rig, true) < 0)
+		fail_msg("decant_mover_connect: %s", sides->err.msg);
+}
+
+static void push(struct sides *sides, uint64_t page, uint64_t pages)
+{
+	if (decant_mover_push(sides->mover, 0, page * PAGE, pages * PAGE, &sides->err) < 0)
+		fail_msg("decant_mover_push: %s", sides->err.msg);
+}
+
+static void push_zeros(struct sides *sides, uint64_t page, uint64_t pages)
+{
+	if (decant_mover_push_zeros(sides->mover, 0, page * PAGE, pages * PAGE, &sides->err) < 0)
+		fail_msg("decant_mover_push_zeros: %s", sides->err.msg);
+}
+
+static void settle(struct sides *sides)
+{
+	if (decant_mover_barrier(sides->mover, &sides->err) < 0)
+		fail_msg("decant_mover_barrier: %s", sides->err.msg);
+}
+
+/* The orderly end. */
+static void part(struct sides *sides)
+{
+	decant_mover_close(sides->mover);
+	sides->mover = NULL;
+	pthread_join(sides->thread, NULL);
+	if (sides->landed != 0)
+		fail_msg("decant_landing_run: %d: %s", sides->landed, sides->landed_err.msg);
+	assert_int_equal(atomic_load(&sides->losses), 0);
+	assert_true(decant_landing_cpu_ns(sides->landing) > 0);
+	assert_int_equal(decant_landing_message(sides->landing, "x", 1, NULL), -ENOTCONN);
+}
+
+/* Both mappings are the test's, and still there. */
+static void release(struct sides *sides)
+{
+	decant_landing_free(sides->landing);
+	decant_memory_free(sides->received);
+	decant_memory_free(sides->memory);
+	assert_int_equal(memcmp(sides->lent, sides->owned, SIDE_BYTES), 0);
+	assert_int_equal(munmap(sides->lent, SIDE_BYTES), 0);
+	assert_int_equal(munmap(sides->owned - FILE_OFFSET, FILE_OFFSET + SIDE_BYTES + 2 * MIB), 0);
+	assert_int_equal(close(sides->fd), 0);
+}
+
+static void expect_around_untouched(const struct sides *sides)
+{
+	assert_int_equal(sides->owned[-1], 0xa5);
+	assert_int_equal(sides->owned[SIDE_BYTES], 0x5a);
+}
+
+static void expect_same(const struct sides *sides)
+{
+	for (uint32_t page = 0; page < SIDE_PAGES; page++)
+		if (memcmp(sides->owned + page * PAGE, sides->base + page * PAGE, PAGE) != 0)
+			fail_msg("page %u differs", page);
+	expect_around_untouched(sides);
+}
+
+/* As QEMU does: every page once, in order, told whether it is zero; then some of them again. */
+static void push_guest(struct sides *sides)
+{
+	for (uint32_t page = 0; page < SIDE_PAGES; page += 16)
+		if (page % 64 == 0)
+			memset(sides->base + page * PAGE, 1 + (int)(page & 0x7f), 16 * PAGE);
+	for (uint32_t page = 0; page < SIDE_PAGES; page += 16) {
+		if (page % 64 == 0)
+			push(sides, page, 16);
+		else
+			push_zeros(sides, page, 16);
+	}
+	settle(sides);
+	/* data that becomes zeros, zeros that become data, and that become zeros again */
+	memset(sides->base, 0, 4 * PAGE);
+	push_zeros(sides, 0, 4);
+	memset(sides->base + 20 * PAGE, 9, 3 * PAGE);
+	push(sides, 20, 3);
+	memset(sides->base + 21 * PAGE, 0, PAGE);
+	push_zeros(sides, 16, 16);
+	settle(sides);
+}
+
+void scenario_memory_that_holds_something(struct rig *rig)
+{
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { 0 };
+
+	begin(&sides, rig, true);
+	push_guest(&sides);
+	decant_mover_get_stats(sides.mover, &stats);
+	part(&sides);
+
+	expect_same(&sides);
+	/* three of four runs of 16 pages, and 13 of the run that was pushed last */
+	assert_int_equal(stats.pages_zero, SIDE_PAGES / 4 * 3 + 13);
+	assert_true(stats.pages_sent >= SIDE_PAGES / 4 + 4 + 3 + 3 && stats.pages_sent < SIDE_PAGES / 2);
+	assert_int_equal(stats.sent_bytes, stats.pages_sent * PAGE);
+	assert_int_equal(stats.ram_bytes, SIDE_BYTES);
+	assert_int_equal(stats.pushes, SIDE_PAGES / 16 + 3);
+	assert_true(stats.barriers >= 2 && stats.channels == 2 && stats.first_byte_ns != 0 && stats.cpu_ns > 0);
+	assert_true(stats.fabric[0] != '\0');
+	release(&sides);
+}
+
+/* Without, every page that is pushed is sent; what is not pushed stays as it was. */
+void scenario_memory_that_is_not_made_zero(struct rig *rig)
+{
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { 0 };
+
+	begin(&sides, rig, false);
+	assert_int_equal(sides.owned[0], 0xa5);
+	push_guest(&sides);
+	decant_mover_get_stats(sides.mover, &stats);
+	part(&sides);
+
+	expect_same(&sides);
+	assert_int_equal(stats.pages_zero, 0);
+	assert_true(stats.pages_sent >= SIDE_PAGES);
+	release(&sides);
+}
+
+/* However a session ends, the memory is its owner's, and what lies beside it in the file is untouched. */
+void scenario_memory_of_others_survives(struct rig *rig)
+{
+	struct sides refused = { .refuse = true }, cut = { 0 };
+
+	land(&refused, rig, true);
+	assert_int_equal(connect_sides(&refused, rig, true), -EPERM);
+	pthread_join(refused.thread, NULL);
+	assert_true(refused.landed < 0);
+	assert_int_equal(refused.owned[0], 0xa5);
+	expect_around_untouched(&refused);
+	release(&refused);
+
+	begin(&cut, rig, true);
+	push(&cut, 0, 64);
+	decant_mover_cancel(cut.mover);
+	decant_mover_close(cut.mover);
+	pthread_join(cut.thread, NULL);
+	assert_true(cut.landed < 0);
+	assert_null(cut.received);
+	expect_around_untouched(&cut);
+	release(&cut);
+}
+
+/* ---- talk ---- */
+
+static void say(struct sides *sides, unsigned number)
+{
+	static uint8_t text[DECANT_MESSAGE_MAX];
+
+	memcpy(text, &number, sizeof(number));
+	if (decant_mover_message(sides->mover, text, sizeof(number) + number * 41 % 60000, &sides->err) < 0)
+		fail_msg("decant_mover_message: %s", sides->err.msg);
+}
+
+static void expect_all_said(struct sides *sides)
+{
+	assert_int_equal(atomic_load(&sides->forth), TALKS);
+	assert_int_equal(atomic_load(&sides->back), 2 * TALKS);
+	assert_int_equal(atomic_load(&sides->wrong), 0);
+}
+
+static void talk_and_push(struct sides *sides, unsigned first, unsigned count)
+{
+	for (unsigned number = first; number < first + count; number++) {
+		say(sides, number);
+		memset(sides->base + page_of(number), (int)(number & 0xff), PAGE);
+		push(sides, page_of(number) / PAGE, 1);
+	}
+}
+
+void scenario_messages_back(struct rig *rig)
+{
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { 0 };
+
+	begin(&sides, rig, true);
+	talk_and_push(&sides, 0, TALKS);
+	settle(&sides);
+	/* by now all have been said back, and the close waits for the last of them */
+	assert_int_equal(decant_mover_check(sides.mover, NULL), 0);
+	decant_mover_get_stats(sides.mover, &stats);
+	assert_int_equal(stats.messages, TALKS);
+	part(&sides);
+
+	expect_all_said(&sides);
+	expect_same(&sides);
+	release(&sides);
+}
+
+static enum loop_action kill_each_fiftieth(void *opaque, uint64_t epoch, const struct fabric_write *write)
+{
+	_Atomic unsigned *asked = opaque;
+
+	(void)write;
+	return epoch <= 3 && atomic_fetch_add(asked, 1) % 50 == 49 ? LOOP_KILL : LOOP_DELIVER;
+}
+
+/* Data channels that die in the middle lose none of either direction, and double none. */
+void scenario_messages_back_over_failover(struct rig *rig)
+{
+	_Atomic unsigned asked = 0;
+	const struct loop_plan plan = { .decide = kill_each_fiftieth, .opaque = &asked };
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { 0 };
+
+	begin(&sides, rig, true);
+	loop_plan_set(&plan);
+	for (unsigned round = 0; round < 4; round++) {
+		talk_and_push(&sides, round * TALKS / 4, TALKS / 8);
+		if (rig_has_rails(rig) && round == 0)
+			breaker_arm(BREAKER_WRITE, 0);
+		else if (strcmp(rig->fabric, "loop") != 0 && round < 3)
+			assert_true(rig_kill_data_but(decant_landing_port(sides.landing)));
+		talk_and_push(&sides, round * TALKS / 4 + TALKS / 8, TALKS / 4 - TALKS / 8);
+	}
+	settle(&sides);
+	decant_mover_get_stats(sides.mover, &stats);
+	part(&sides);
+
+	assert_true(stats.failovers > 0);
+	expect_all_said(&sides);
+	expect_same(&sides);
+	release(&sides);
+	loop_plan_set(NULL);
+}
+
+void scenario_messages_that_nobody_takes(struct rig *rig)
+{
+	struct sides sides = { 0 };
+	static uint8_t text[DECANT_MESSAGE_MAX + 1];
+
+	land(&sides, rig, true);
+	assert_int_equal(connect_sides(&sides, rig, false), 0);
+	assert_int_equal(decant_landing_message(sides.landing, text, 1, &sides.err), -EOPNOTSUPP);
+	assert_int_equal(decant_landing_message(sides.landing, text, 0, &sides.err), -EMSGSIZE);
+	assert_int_equal(decant_landing_message(sides.landing, text, sizeof(text), &sides.err), -EMSGSIZE);
+	part(&sides);
+	release(&sides);
+}
+
+/* Who takes them may end the session: every call says why, and the feeder that waits for something else is told. */
+void scenario_message_back_that_fails(struct rig *rig)
+{
+	struct sides sides = { .fail_at = 5 };
+	int ret = 0;
+
+	begin(&sides, rig, true);
+	for (unsigned number = 0; ret == 0 && number < 100000; number++) {
+		const unsigned what = number % 64;
+
+		ret = decant_mover_message(sides.mover, &what, sizeof(what), &sides.err);
+	}
+	assert_int_equal(ret, -ENOSPC);
+	assert_non_null(strstr(sides.err.msg, "no more of this"));
+	assert_int_equal(decant_mover_check(sides.mover, NULL), -ENOSPC);
+	for (int i = 0; i < 3000 && atomic_load(&sides.losses) == 0; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = MS }, NULL);
+	assert_int_equal(atomic_load(&sides.losses), 1);
+	decant_mover_close(sides.mover);
+	pthread_join(sides.thread, NULL);
+	assert_true(sides.landed < 0);
+	release(&sides);
+}
