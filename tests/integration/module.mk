@@ -8,6 +8,7 @@ scenarios_srcs := \
 	tests/integration/scenario_feeder.c \
 	tests/integration/scenario_handover.c \
 	tests/integration/scenario_limit.c \
+	tests/integration/scenario_link.c \
 	tests/integration/scenario_move.c \
 	tests/integration/scenario_rails.c \
 	tests/integration/scenario_refuse.c \
@@ -19,7 +20,9 @@ scenarios_srcs := \
 	tests/support/proxy.c \
 	tests/support/slow.c \
 	tests/support/synthetic.c \
-	tests/support/synthetic_guest.c
+	tests/support/synthetic_guest.c \
+	vmm-glue/qemu/link.c \
+	vmm-glue/qemu/link_deliver.c
 
 # One program per fabric, so that they run side by side.
 integration_tests += scenarios_loop

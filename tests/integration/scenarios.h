@@ -144,7 +144,10 @@
 	X(messages_back)                \
 	X(messages_back_over_failover)  \
 	X(messages_that_nobody_takes)   \
-	X(message_back_that_fails)
+	X(message_back_that_fails)      \
+	X(link_both_ways)               \
+	X(link_with_a_lazy_reader)      \
+	X(link_over_failover)
 
 /* Guest memory that turns out not to be there. */
 #define SCENARIOS_DAMAGE(X)        \

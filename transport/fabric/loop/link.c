@@ -54,7 +54,7 @@ static void link_register(struct loop_link *link)
 	pthread_mutex_unlock(&registry_lock);
 }
 
-int link_new(const struct fabric_sink_opts *opts, struct loop_link **out, struct decant_error *err)
+int loop_link_new(const struct fabric_sink_opts *opts, struct loop_link **out, struct decant_error *err)
 {
 	struct loop_link *link;
 	int rc;
@@ -86,7 +86,7 @@ int link_new(const struct fabric_sink_opts *opts, struct loop_link **out, struct
 	return 0;
 }
 
-struct loop_link *link_find(uint64_t handle)
+struct loop_link *loop_link_find(uint64_t handle)
 {
 	struct loop_link *link;
 
@@ -99,7 +99,7 @@ struct loop_link *link_find(uint64_t handle)
 	return link;
 }
 
-struct loop_link *link_find_held(uint64_t after)
+struct loop_link *loop_link_find_held(uint64_t after)
 {
 	struct loop_link *found = NULL;
 
@@ -121,7 +121,7 @@ static void link_get(struct loop_link *link)
 	pthread_mutex_unlock(&registry_lock);
 }
 
-void link_put(struct loop_link *link)
+void loop_link_put(struct loop_link *link)
 {
 	struct loop_link **at;
 	bool last;
@@ -140,14 +140,14 @@ void link_put(struct loop_link *link)
 
 /* ---- failure ---- */
 
-void link_fail(struct loop_link *link, int code, const char *why)
+void loop_link_fail(struct loop_link *link, int code, const char *why)
 {
 	if (link->error.code == 0 && !link->stopped)
 		decant_error_set(&link->error, code, "loop source: %s", why);
 	pthread_cond_broadcast(&link->changed);
 }
 
-/* runs without the lock between begin and end; the caller of link_settle() has the link's in_event to itself */
+/* runs without the lock between begin and end; the caller of loop_link_settle() has the link's in_event to itself */
 static void link_event_begin(struct loop_link *link)
 {
 	link->in_event = true;
@@ -167,7 +167,7 @@ static void link_break(struct loop_link *link, uint32_t index, const struct deca
 	struct link_channel *channel = &link->channel[index];
 	struct decant_error err = *why;
 
-	link_fail(link, -ECONNRESET, "the channel is broken, or refused by the sink");
+	loop_link_fail(link, -ECONNRESET, "the channel is broken, or refused by the sink");
 	if (channel->lost || link->fenced)
 		return;
 	channel->lost = true;
@@ -207,7 +207,7 @@ static void link_land(struct loop_link *link, struct link_channel *channel)
 	free(packet);
 	if (rc < 0)
 		link_break(link, write.channel, &err);
-	link_put(link);
+	loop_link_put(link);
 }
 
 /* puts a write into the network, where it stays; it keeps the link alive */
@@ -256,7 +256,7 @@ static int link_copy(struct loop_link *link, void *to, const struct fabric_write
 	if (rc == 0)
 		return 0;
 	if (fault.address - (uintptr_t)write->data < write->length) {
-		link_fail(link, rc, "guest memory cannot be read");
+		loop_link_fail(link, rc, "guest memory cannot be read");
 		return decant_error_set(err, -ECONNRESET, "the source's memory cannot be read");
 	}
 	return decant_error_set(err, rc, "memory of region %" PRIu32 " + 0x%" PRIx64 " cannot be written: %s",
@@ -402,7 +402,7 @@ static bool link_step_lost(struct loop_link *link)
 	return false;
 }
 
-void link_settle(struct loop_link *link)
+void loop_link_settle(struct loop_link *link)
 {
 	if (link->settling)
 		return;
@@ -413,7 +413,7 @@ void link_settle(struct loop_link *link)
 	pthread_cond_broadcast(&link->changed);
 }
 
-bool link_tick(struct loop_link *link)
+bool loop_link_tick(struct loop_link *link)
 {
 	bool more = false;
 
@@ -426,7 +426,7 @@ bool link_tick(struct loop_link *link)
 	return more;
 }
 
-uint32_t link_release(struct loop_link *link)
+uint32_t loop_link_release(struct loop_link *link)
 {
 	uint32_t released = 0;
 
@@ -436,7 +436,7 @@ uint32_t link_release(struct loop_link *link)
 			released++;
 		}
 	}
-	link_settle(link);
+	loop_link_settle(link);
 	while (link->settling)
 		pthread_cond_wait(&link->changed, &link->lock);
 	return released;

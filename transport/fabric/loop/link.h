@@ -5,7 +5,7 @@
  * Theory of operation
  * -------------------
  * A link is made by the sink, found by the source through its handle, and lives until both ends are closed and nothing of
- * it is held back by a plan. There is no thread: link_settle() executes what is queued in the thread of whoever calls it (the
+ * it is held back by a plan. There is no thread: loop_link_settle() executes what is queued in the thread of whoever calls it (the
  * source's in write, flush, wait and barrier; the one in loop_release()), one at a time: a second caller leaves the work to the
  * first and returns.
  *
@@ -80,7 +80,7 @@ struct loop_link {
 	bool attached; /* there is or was a source */
 	bool fenced;   /* the sink is: nothing lands and no event starts */
 	bool stopped;  /* the source is: no guest memory is read */
-	bool settling; /* somebody is in link_settle() */
+	bool settling; /* somebody is in loop_link_settle() */
 	bool in_event;
 	struct decant_error error; /* why the source cannot go on */
 	struct link_channel channel[FABRIC_CHANNELS_MAX];
@@ -92,30 +92,30 @@ struct loop_link {
 	_Atomic uint32_t packets; /* held back now; changed under lock */
 };
 
-/* link_new() -- one reference, in the registry; 0 or -EINVAL, -ENOMEM */
-int link_new(const struct fabric_sink_opts *opts, struct loop_link **link, struct decant_error *err);
+/* loop_link_new() -- one reference, in the registry; 0 or -EINVAL, -ENOMEM */
+int loop_link_new(const struct fabric_sink_opts *opts, struct loop_link **link, struct decant_error *err);
 
-/* link_find() -- a reference to the link with @handle, or NULL */
-struct loop_link *link_find(uint64_t handle);
+/* loop_link_find() -- a reference to the link with @handle, or NULL */
+struct loop_link *loop_link_find(uint64_t handle);
 
-/* link_find_held() -- a reference to the link with the lowest handle above @after that holds a packet back, or NULL */
-struct loop_link *link_find_held(uint64_t after);
+/* loop_link_find_held() -- a reference to the link with the lowest handle above @after that holds a packet back, or NULL */
+struct loop_link *loop_link_find_held(uint64_t after);
 
-void link_put(struct loop_link *link);
+void loop_link_put(struct loop_link *link);
 
-/* All below: lock held. link_settle() and link_release() let it go while an event runs. */
+/* All below: lock held. loop_link_settle() and loop_link_release() let it go while an event runs. */
 
-/* link_settle() -- execute what can be, and tell the sink of channels that have ended */
-void link_settle(struct loop_link *link);
+/* loop_link_settle() -- execute what can be, and tell the sink of channels that have ended */
+void loop_link_settle(struct loop_link *link);
 
-/* link_tick() -- one flush more for what is delayed; true: something is still to be ticked */
-bool link_tick(struct loop_link *link);
+/* loop_link_tick() -- one flush more for what is delayed; true: something is still to be ticked */
+bool loop_link_tick(struct loop_link *link);
 
-/* link_release() -- let the packets go and settle; waits for who settles already, so not from an event. Returns their number. */
-uint32_t link_release(struct loop_link *link);
+/* loop_link_release() -- let the packets go and settle; waits for who settles already, so not from an event. Returns their number. */
+uint32_t loop_link_release(struct loop_link *link);
 
-/* link_fail() -- the source cannot go on: the first reason stays */
-void link_fail(struct loop_link *link, int code, const char *why);
+/* loop_link_fail() -- the source cannot go on: the first reason stays */
+void loop_link_fail(struct loop_link *link, int code, const char *why);
 
 /* plan.c: what the plan in force says */
 enum loop_action plan_decide(uint64_t epoch, const struct fabric_write *write);

@@ -14,7 +14,7 @@ static struct loop_link *sink_link(const struct fabric_sink *sink)
 int loop_sink_open(const struct fabric_sink_opts *opts, struct fabric_sink **sink, struct decant_error *err)
 {
 	struct loop_link *link;
-	const int rc = link_new(opts, &link, err);
+	const int rc = loop_link_new(opts, &link, err);
 
 	if (rc == 0)
 		*sink = (struct fabric_sink *)link;
@@ -44,7 +44,7 @@ void loop_sink_fence(struct fabric_sink *sink)
 	pthread_mutex_lock(&link->lock);
 	if (!link->fenced) {
 		link->fenced = true;
-		link_fail(link, -ECONNRESET, "the sink has closed the channels");
+		loop_link_fail(link, -ECONNRESET, "the sink has closed the channels");
 	}
 	while (link->in_event)
 		pthread_cond_wait(&link->changed, &link->lock);
@@ -62,5 +62,5 @@ void loop_sink_close(struct fabric_sink *sink)
 	if (sink == NULL)
 		return;
 	loop_sink_fence(sink);
-	link_put(sink_link(sink));
+	loop_link_put(sink_link(sink));
 }

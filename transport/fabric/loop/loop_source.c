@@ -64,7 +64,7 @@ int loop_source_connect(const struct fabric_source_opts *opts, struct fabric_sou
 	if (source == NULL)
 		return decant_error_set(err, -ENOMEM, "loop source: out of memory");
 	memcpy(&handle, opts->address.bytes, sizeof(handle));
-	link = link_find(handle);
+	link = loop_link_find(handle);
 	if (link == NULL) {
 		free(source);
 		return decant_error_set(err, -ECONNREFUSED, "loop source: there is no sink %" PRIu64, handle);
@@ -75,7 +75,7 @@ int loop_source_connect(const struct fabric_source_opts *opts, struct fabric_sou
 		link->attached = true;
 	pthread_mutex_unlock(&link->lock);
 	if (rc < 0) {
-		link_put(link);
+		loop_link_put(link);
 		free(source);
 		return rc;
 	}
@@ -113,7 +113,7 @@ static int source_make_room(struct fabric_source *source, enum link_kind kind, u
 	int rc = source_check(link);
 
 	if (rc == 0 && !source_has_room(link, kind, index)) {
-		link_settle(link);
+		loop_link_settle(link);
 		rc = source_check(link);
 		if (rc == 0 && !source_has_room(link, kind, index))
 			rc = -EAGAIN;
@@ -160,8 +160,8 @@ int loop_source_flush(struct fabric_source *source)
 	int rc;
 
 	pthread_mutex_lock(&link->lock);
-	link_tick(link);
-	link_settle(link);
+	loop_link_tick(link);
+	loop_link_settle(link);
 	rc = source_check(link);
 	pthread_mutex_unlock(&link->lock);
 	return rc;
@@ -181,8 +181,8 @@ int loop_source_barrier(struct fabric_source *source, uint64_t round)
 			source_append(link, i, &entry);
 			link->channel[i].barriers++;
 		}
-		link_tick(link);
-		link_settle(link);
+		loop_link_tick(link);
+		loop_link_settle(link);
 	}
 	pthread_mutex_unlock(&link->lock);
 	return rc;
@@ -206,7 +206,7 @@ int loop_source_message(struct fabric_source *source, const void *data, size_t l
 		source_append(link, 0, &entry);
 		link->credits--;
 		source->messages_sent++;
-		link_settle(link);
+		loop_link_settle(link);
 	}
 	pthread_mutex_unlock(&link->lock);
 	return rc;
@@ -226,9 +226,9 @@ int loop_source_wait(struct fabric_source *source, uint64_t timeout_ns)
 
 	pthread_mutex_lock(&link->lock);
 	while (source_check(link) == 0) {
-		const bool ticking = link_tick(link);
+		const bool ticking = loop_link_tick(link);
 
-		link_settle(link);
+		loop_link_settle(link);
 		if (!source->blocked || source_has_room(link, source->blocked_kind, source->blocked_channel) ||
 		    waited == ETIMEDOUT)
 			break;
@@ -281,7 +281,7 @@ void loop_source_stop(struct fabric_source *source)
 	link->stopped = true;
 	pthread_cond_broadcast(&link->changed);
 	/* if somebody is settling already, an event is running: that one will find the rest to do */
-	link_settle(link);
+	loop_link_settle(link);
 	pthread_mutex_unlock(&link->lock);
 }
 
@@ -290,6 +290,6 @@ void loop_source_close(struct fabric_source *source)
 	if (source == NULL)
 		return;
 	loop_source_stop(source);
-	link_put(source->link);
+	loop_link_put(source->link);
 	free(source);
 }

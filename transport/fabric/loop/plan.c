@@ -58,12 +58,12 @@ uint32_t loop_release(void)
 	struct loop_link *link;
 
 	/* each link once: what the plan holds back anew stays so */
-	while ((link = link_find_held(handle)) != NULL) {
+	while ((link = loop_link_find_held(handle)) != NULL) {
 		handle = link->handle;
 		pthread_mutex_lock(&link->lock);
-		released += link_release(link);
+		released += loop_link_release(link);
 		pthread_mutex_unlock(&link->lock);
-		link_put(link);
+		loop_link_put(link);
 	}
 	return released;
 }
