@@ -76,12 +76,6 @@ static void write_flow(struct end *end, struct flow *flow, bool of_source)
 	size_t length = flow->most - flow->written;
 	int rc;
 
-	if (flow->written == flow->most) {
-		if (!flow->ended && link_end(end->link, flow->id, &err) < 0)
-			complain(end, "link_end", flow, &err);
-		flow->ended = true;
-		return;
-	}
 	if (length > sizeof(bytes))
 		length = sizeof(bytes);
 	if (length > link_room(end->link, flow->id))
@@ -93,6 +87,11 @@ static void write_flow(struct end *end, struct flow *flow, bool of_source)
 		complain(end, "link_write", flow, &err);
 	else
 		flow->written += length;
+	if (flow->written < flow->most || flow->ended)
+		return;
+	if (link_end(end->link, flow->id, &err) < 0)
+		complain(end, "link_end", flow, &err);
+	flow->ended = true;
 }
 
 static void read_flow(struct end *end, struct flow *flow, bool of_source)

@@ -11,3 +11,5 @@ unit_tests += test_multifd
 test_multifd_srcs := \
 	tests/support/qemu_stream.c \
 	tests/unit/qemu/test_multifd.c
+unit_tests += test_link
+test_link_srcs := tests/unit/qemu/test_link.c
