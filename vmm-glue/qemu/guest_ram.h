@@ -33,9 +33,6 @@ struct guest_ram_block {
 	uint64_t there;                /* where QEMU has mapped it */
 };
 
-/* guest_ram_peer() -- the process at the other end of a connected UNIX socket; a PID, or -errno: -ESRCH if it is in no PID namespace of ours */
-pid_t guest_ram_peer(int socket, struct decant_error *err);
-
 /*
  * guest_ram_find() -- find and map the memory of process @pid; nothing of it is touched
  *

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Between two unmodified QEMUs. In libvmm.a, for the program and the tests.
 vmm_srcs += \
+	vmm-glue/qemu/backends.c \
+	vmm-glue/qemu/guest_ram.c \
 	vmm-glue/qemu/intake.c \
 	vmm-glue/qemu/json.c \
 	vmm-glue/qemu/link.c \
 	vmm-glue/qemu/link_deliver.c \
 	vmm-glue/qemu/multifd.c \
+	vmm-glue/qemu/preflight.c \
+	vmm-glue/qemu/preflight_change.c \
+	vmm-glue/qemu/preflight_compare.c \
+	vmm-glue/qemu/preflight_judge.c \
+	vmm-glue/qemu/process.c \
+	vmm-glue/qemu/qmp.c \
 	vmm-glue/qemu/ram_blocks.c \
 	vmm-glue/qemu/strays.c \
 	vmm-glue/qemu/stream.c \

@@ -31,7 +31,7 @@ struct qmp;
  * qmp_open() -- connect to the monitor at @path, take the greeting, negotiate
  *
  * Waits until @deadline_ns or until @wake_fd (io.h; -1: none), which also bounds every later call.
- * Returns 0; -ENOENT, -ECONNREFUSED, -EACCES (connect); -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO.
+ * Returns 0; -ENOENT, -ECONNREFUSED, -EACCES, -EBUSY (connect); -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO.
  */
 int qmp_open(const char *path, uint64_t deadline_ns, int wake_fd, struct qmp **qmp, struct decant_error *err);
 
@@ -50,15 +50,15 @@ pid_t qmp_pid(const struct qmp *qmp);
 /*
  * qmp_call() -- one command, and its answer
  *
- * Takes @arguments (an object; NULL: none) over in any case. *@answer is the caller's; NULL: not wanted.
+ * Takes @arguments (an object; NULL: none) over in any case. *@result is the caller's; NULL: not wanted.
  * Returns 0; -EREMOTEIO: QEMU says no, and the message has its words; -ETIMEDOUT, -ECANCELED, -ECONNRESET, -EPROTO.
  */
-int qmp_call(struct qmp *qmp, const char *command, struct json_object *arguments, struct json_object **answer,
+int qmp_call(struct qmp *qmp, const char *command, struct json_object *arguments, struct json_object **result,
 	     struct decant_error *err);
 
 /* qmp_call_until() -- the same with a deadline of its own */
 int qmp_call_until(struct qmp *qmp, const char *command, struct json_object *arguments, uint64_t deadline_ns,
-		   struct json_object **answer, struct decant_error *err);
+		   struct json_object **result, struct decant_error *err);
 
 /*
  * qmp_event() -- the next thing that QEMU told unasked: {"event": NAME, "data": {...}, ...}, the caller's
