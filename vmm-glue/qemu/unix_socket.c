@@ -72,7 +72,9 @@ static int unix_bind(struct unix_listener *listener, const struct sockaddr_un *a
 		listener->device = info.st_dev;
 		listener->inode = info.st_ino;
 	}
-	if (chmod(listener->path, 0600) < 0 || listen(listener->fd, BACKLOG) < 0)
+	/* connections inherit it: what is written says by whom */
+	if (setsockopt(listener->fd, SOL_SOCKET, SO_PASSCRED, &(int){ 1 }, sizeof(int)) < 0 ||
+	    chmod(listener->path, 0600) < 0 || listen(listener->fd, BACKLOG) < 0)
 		return decant_error_set(err, -errno, "%s: %s", listener->path, strerror(errno));
 	return 0;
 }
@@ -105,6 +107,28 @@ int unix_accept(const struct unix_listener *listener, struct decant_error *err)
 	if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
 		return -EAGAIN;
 	return decant_error_set(err, -errno, "%s: accept: %s", listener->path, strerror(errno));
+}
+
+ssize_t unix_peek(int fd, void *data, size_t length, pid_t *writer)
+{
+	union {
+		struct cmsghdr head; /* for its alignment */
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct iovec iov = { .iov_base = data, .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	const ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
+	const struct cmsghdr *head = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+	struct ucred credentials = { 0 };
+
+	if (head != NULL && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_CREDENTIALS &&
+	    head->cmsg_len == CMSG_LEN(sizeof(credentials)))
+		memcpy(&credentials, CMSG_DATA(head), sizeof(credentials));
+	*writer = credentials.pid;
+	return got < 0 ? -errno : got;
 }
 
 void unix_unlisten(struct unix_listener *listener)

@@ -4,6 +4,7 @@
 #define QEMU_UNIX_SOCKET_H
 
 #include <decant/error.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,6 +31,14 @@ int unix_listen(struct unix_listener *listener, const char *path, struct decant_
 
 /* unix_accept() -- a descriptor; -EAGAIN: nobody is there */
 int unix_accept(const struct unix_listener *listener, struct decant_error *err);
+
+/*
+ * unix_peek() -- what has come on a connection of unix_accept(), which stays to be read, and which process has written it
+ *
+ * That may be another than the one that has connected: libvirtd connects, and hands the connection to QEMU. *@writer: 0 if it is in no PID
+ * namespace of ours. Returns the number of bytes, 0 at the end, or -errno, then without a writer.
+ */
+ssize_t unix_peek(int fd, void *data, size_t length, pid_t *writer);
 
 /* unix_unlisten() -- close it, and remove the file if it is still ours; fine on one that does not listen */
 void unix_unlisten(struct unix_listener *listener);

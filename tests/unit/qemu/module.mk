@@ -13,3 +13,5 @@ test_multifd_srcs := \
 	tests/unit/qemu/test_multifd.c
 unit_tests += test_link
 test_link_srcs := tests/unit/qemu/test_link.c
+unit_tests += test_unix_socket
+test_unix_socket_srcs := tests/unit/qemu/test_unix_socket.c
