@@ -116,10 +116,9 @@ ssize_t unix_peek(int fd, void *data, size_t length, pid_t *writer)
 		char bytes[CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	struct iovec iov = { .iov_base = data, .iov_len = length };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = &control,
-				  .msg_controllen = sizeof(control) };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
 	const ssize_t got = recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT);
 	const struct cmsghdr *head = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
 	struct ucred credentials = { 0 };
