@@ -167,7 +167,7 @@ void qs_packet(struct qs *qs, const char *block, const uint64_t *pages, uint32_t
 	qs_32(qs, sync);
 	qs_32(qs, 128);
 	qs_32(qs, normal);
-	qs_32(qs, normal * QS_PAGE);
+	qs_32(qs, normal > 0 ? normal * QS_PAGE : 7 * QS_PAGE); /* a number left over: nobody looks at it */
 	qs_64(qs, 7);
 	qs_32(qs, zero);
 	qs_fill(qs, 0, 28);

@@ -267,7 +267,9 @@ static int packet_head(struct multifd *multifd, const uint8_t *at)
 		return status;
 	multifd->normal = big_get32(at + PACKET_NORMAL);
 	multifd->zero = big_get32(at + PACKET_ZERO);
-	if (multifd->normal > most || multifd->zero > most - multifd->normal || payload != multifd->normal * page)
+	/* without pages an older QEMU leaves the number there that it had before */
+	if (multifd->normal > most || multifd->zero > most - multifd->normal ||
+	    (multifd->normal > 0 && payload != multifd->normal * page))
 		return refuse(multifd, -EPROTO,
 			      "%u pages and %u zero ones with %u bytes, of at most %u pages of %u",
 			      multifd->normal, multifd->zero, payload, most, page);
