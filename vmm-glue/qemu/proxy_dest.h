@@ -31,8 +31,7 @@ struct proxy_dest_opts {
 	const char *cpus;   /* NULL: the library's choice */
 	const void *key;    /* copied by _new(), wiped by _free() */
 	size_t key_length;
-	struct qmp *
-		qmp; /* QEMU's monitor, stays the caller's; NULL: none. Used by the thread in _run() and the library's */
+	struct qmp *qmp; /* QEMU's monitor, stays the caller's; NULL: none. In use only in proxy_dest_run() */
 	const char *
 		unfit; /* what preflight said no to; NULL: nothing. Then only a source that passes all unchanged is taken */
 	struct decant_log log;

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct guest_ram;
+struct preflight;
 
 /* All from the thread in proxy_source_run(); none may block for long but loaded(), all may be NULL. */
 struct proxy_source_ops {
@@ -41,15 +42,14 @@ struct proxy_source_opts {
 	const char *fabric; /* as decant_mover_opts.fabric; NULL: auto */
 	const char *rails;  /* "": all */
 	const char *cpus;   /* NULL: the library's choice */
-	uint32_t channels;  /* 0: the library's choice */
+	uint32_t channels;  /* of decant's; 0: the library's choice */
 	uint64_t bandwidth_Bps;
 	const void *key; /* copied by _new(), wiped by _free() */
 	size_t key_length;
-	struct guest_ram
-		*ram; /* found over QMP; stays the caller's. NULL: looked for in the process that connects */
-	uint32_t multifd_channels; /* of QEMU's, 0: none or unknown; then they are counted as they come */
-	bool fallback;     /* where the memory cannot be shared, pass the stream unchanged, instead of failing */
-	const char *unfit; /* what preflight said no to, so that all of it is passed unchanged; NULL: nothing */
+	/* Found over the monitor; stay the caller's. NULL: looked for in the process that connects */
+	struct guest_ram *ram;
+	struct preflight *preflight; /* its refusals end the migration, or make it a fallback */
+	bool fallback; /* where it cannot be done with shared memory, pass the stream unchanged, instead of failing */
 	struct decant_log log;
 	const struct proxy_source_ops *ops;
 	void *opaque;

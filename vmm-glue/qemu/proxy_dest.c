@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * proxy_dest.c -- the sidecar beside the QEMU that a VM comes to
+ *
+ * Theory of operation
+ * -------------------
+ * The library's session has a thread of its own. In it the source is met: QEMU is connected to first, so that it has begun to wait for the
+ * stream and will not write to its memory before the stream says so; then its memory is found, and given to the library. From
+ * then on the thread in proxy_dest_run() polls QEMU's connections and the link.
+ *
+ * A source that has been refused may come again, if it has said so, to have all passed unchanged.
+ *
+ * Whatever fails, QEMU's connections are closed, which ends what it was loading: before the end of its stream it cannot have
+ * a VM that could be started.
+ */
+#include "qemu/proxy_dest.h"
+
+#include "qemu/guest_ram.h"
+#include "qemu/json.h"
+#include "qemu/link.h"
+#include "qemu/preflight.h"
+#include "qemu/proxy_shape.h"
+#include "qemu/qmp.h"
+#include "qemu/relay.h"
+#include "qemu/unix_socket.h"
+
+#include "util/clock.h"
+#include "util/io.h"
+#include "util/log.h"
+
+#include <decant/memory.h>
+#include <decant/mover.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define RELAYS_MAX LINK_STREAMS_MAX
+#define PROGRESS_NS (500 * NSEC_PER_MSEC)
+#define QEMU_LISTENS_NS (3 * NSEC_PER_SEC) /* for QEMU to listen; the source waits meanwhile */
+#define CONT_NS (10 * NSEC_PER_SEC)
+
+struct proxy_dest {
+	/* set at creation, read-only after */
+	struct proxy_dest_opts opts;
+	struct decant_landing *landing;
+	struct link *link;
+	int stop_fd;  /* an io_wake */
+	int ended_fd; /* the session's thread is done */
+
+	/* the session's thread's, until it is done or `met` */
+	pthread_t thread;
+	bool threaded;
+	struct guest_ram *ram;
+	struct preflight *preflight;
+	struct decant_memory *memory;
+	bool refused;    /* what was wrong is not the source's fault, */
+	bool come_again; /* and it may come once more */
+	int session_ret;
+	struct decant_error session_err;
+	int main_fd; /* connected to QEMU */
+	bool pass;
+	uint32_t regions;
+	uint64_t region_bytes;
+	atomic_bool met; /* create() has succeeded: release; acquire before the five above are read */
+
+	/* proxy_dest_run()'s thread's */
+	struct relay relay[RELAYS_MAX];
+	enum link_service service[RELAYS_MAX];
+	uint32_t relays;
+	struct return_path path;
+	bool begun;      /* the main connection is a relay */
+	bool main_ended; /* both ways */
+	bool started;
+	struct proxy_stats stats;
+	uint64_t begin_ns, told_ns, cpu_ns;
+};
+
+/* ---- the session's thread ---- */
+
+static int dest_preflight(struct proxy_dest *dest, pid_t pid, const struct proxy_shape *shape,
+			  struct decant_error *err)
+{
+	const struct preflight_opts opts = { .end = PREFLIGHT_DEST };
+	const char *unfit;
+	int ret;
+
+	preflight_free(dest->preflight);
+	dest->preflight = NULL;
+	if (dest->opts.qmp != NULL)
+		ret = preflight_look(dest->opts.qmp, &opts, &dest->preflight, err);
+	else
+		ret = preflight_look_process(pid, &opts, &dest->preflight, err);
+	if (ret == 0 && shape->facts != NULL)
+		ret = preflight_compare(dest->preflight, shape->facts, err);
+	if (ret < 0)
+		return ret;
+	unfit = preflight_unfit(dest->preflight);
+	return unfit == NULL ? 0 : decant_error_set(err, -ENOTSUP, "%s", unfit);
+}
+
+/* A QEMU that waits to be told where to listen (-incoming defer) is told. */
+static int dest_incoming(struct proxy_dest *dest, struct decant_error *err)
+{
+	struct json_object *arguments;
+	char uri[512];
+
+	if (dest->preflight == NULL ||
+	    strcmp(json_get_text(preflight_facts(dest->preflight), "incoming", ""), "deferred") != 0)
+		return 0;
+	snprintf(uri, sizeof(uri), "unix:%s", dest->opts.socket);
+	arguments = json_object_new_object();
+	json_add_text(arguments, "uri", uri);
+	return qmp_call(dest->opts.qmp, "migrate-incoming", arguments, NULL, err);
+}
+
+static int dest_connect_main(struct proxy_dest *dest, struct decant_error *err)
+{
+	const int fd = dest->main_fd >= 0 ? dest->main_fd
+					  : unix_connect(dest->opts.socket, clock_deadline_ns(QEMU_LISTENS_NS),
+							 dest->stop_fd, err);
+
+	if (fd == -ENOENT || fd == -ECONNREFUSED)
+		decant_error_prefix(
+			err, "is QEMU there, started with -incoming unix:%s or, with --qmp, -incoming defer?",
+			dest->opts.socket);
+	dest->main_fd = fd;
+	return fd < 0 ? fd : 0;
+}
+
+static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_shape *shape,
+			    struct decant_memory *memory, struct decant_error *err)
+{
+	struct decant_memory *found;
+	int ret = guest_ram_find(pid, dest->opts.qmp, NULL, &dest->ram, err);
+
+	if (ret == 0)
+		ret = guest_ram_match(dest->ram, shape->list, shape->count, &found, err);
+	if (ret < 0)
+		return ret;
+	ret = decant_memory_move(memory, found, err);
+	decant_memory_free(found);
+	return ret;
+}
+
+/* The monitor is asked first, since QEMU that is told to listen must be fit; without one it is the process that listens. */
+static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
+		      struct decant_error *err)
+{
+	pid_t pid = dest->opts.qmp != NULL ? qmp_pid(dest->opts.qmp) : 0;
+	int ret = dest->opts.qmp != NULL ? dest_preflight(dest, pid, shape, err) : 0;
+
+	if (ret == 0)
+		ret = dest_incoming(dest, err);
+	if (ret == 0)
+		ret = dest_connect_main(dest, err);
+	if (ret == 0 && dest->opts.qmp == NULL) {
+		pid = guest_ram_peer(dest->main_fd, err);
+		ret = pid < 0 ? (int)pid : dest_preflight(dest, pid, shape, err);
+	}
+	return ret < 0 ? ret : dest_find_memory(dest, pid, shape, memory, err);
+}
+
+static int dest_pass(struct proxy_dest *dest, const struct decant_region *regions, struct decant_memory *memory,
+		     struct decant_error *err)
+{
+	struct decant_error ignored = DECANT_ERROR_INIT;
+	const struct proxy_shape nothing = { 0 };
+	int ret = 0;
+
+	if (dest->opts.qmp != NULL && dest->preflight == NULL)
+		dest_preflight(dest, qmp_pid(dest->opts.qmp), &nothing, &ignored);
+	if (dest->main_fd < 0)
+		ret = dest_incoming(dest, err);
+	if (ret == 0)
+		ret = dest_connect_main(dest, err);
+	if (ret == 0)
+		ret = decant_memory_allocate(memory, regions, err);
+	return ret < 0 ? ret : 0;
+}
+
+static int dest_create(void *opaque, struct decant_state_reader *reader, const struct decant_region *regions,
+		       uint32_t count, struct decant_memory *memory, struct decant_error *err)
+{
+	struct proxy_dest *dest = opaque;
+	struct proxy_shape shape;
+	int ret = proxy_shape_decode(reader, &shape, err);
+
+	if (ret < 0)
+		return ret;
+	if (shape.pass && (count != 1 || regions[0].length > DECANT_GRANULE_SIZE))
+		ret = decant_error_set(err, -EPROTO, "the source's sidecar: it is to pass all, but brings memory");
+	else if (shape.pass)
+		ret = dest_pass(dest, regions, memory, err);
+	else
+		ret = dest_share(dest, &shape, memory, err);
+	dest->refused = ret < 0;
+	dest->come_again = shape.fallback && !shape.pass;
+	dest->pass = shape.pass;
+	dest->regions = shape.pass ? 0 : decant_memory_count(memory);
+	dest->region_bytes = shape.pass ? 0 : decant_memory_bytes(memory);
+	proxy_shape_clear(&shape);
+	if (ret == 0)
+		atomic_store_explicit(&dest->met, true, memory_order_release);
+	return ret;
+}
+
+static int dest_message(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	const struct proxy_dest *dest = opaque;
+
+	return link_deliver(dest->link, data, length, err);
+}
+
+static int dest_send(void *opaque, const void *data, size_t length, struct decant_error *err)
+{
+	const struct proxy_dest *dest = opaque;
+
+	return decant_landing_message(dest->landing, data, length, err);
+}
+
+/* Sessions that end before the source was met are no migration, unless it was refused for good. */
+static void *dest_session(void *opaque)
+{
+	struct proxy_dest *dest = opaque;
+	bool again = true;
+
+	while (again) {
+		struct decant_error *err = &dest->session_err;
+
+		dest->refused = dest->come_again = false;
+		*err = (struct decant_error)DECANT_ERROR_INIT;
+		dest->session_ret = decant_landing_run(dest->landing, &dest->memory, err);
+		again = dest->session_ret < 0 && !dest->met && !io_wake_test(dest->stop_fd) &&
+			(!dest->refused || dest->come_again);
+		if (again)
+			log_warning(&dest->opts.log, "%s; waiting for another", err->msg);
+	}
+	if (dest->session_ret < 0)
+		link_fail(dest->link, &dest->session_err);
+	io_wake_set(dest->ended_fd);
+	return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+static int dest_listen(struct proxy_dest *dest, struct decant_error *err)
+{
+	const struct link_opts link_opts = { .source = false, .send = dest_send, .opaque = dest };
+	const struct decant_landing_ops ops = { .size = sizeof(ops),
+						.create = dest_create,
+						.message = dest_message };
+	struct decant_landing_opts opts = DECANT_LANDING_OPTS_INIT;
+	int ret = link_new(&link_opts, &dest->link, err);
+
+	opts.listen = dest->opts.listen;
+	opts.key = dest->opts.key;
+	opts.key_length = dest->opts.key_length;
+	opts.cpus = dest->opts.cpus;
+	opts.log = dest->opts.log;
+	opts.zero_memory = true;
+	return ret < 0 ? ret : decant_landing_new(&opts, &ops, dest, &dest->landing, err);
+}
+
+int proxy_dest_new(const struct proxy_dest_opts *opts, struct proxy_dest **out, struct decant_error *err)
+{
+	struct proxy_dest *dest = calloc(1, sizeof(*dest));
+	int ret = 0;
+
+	if (dest == NULL)
+		return decant_error_set(err, -ENOMEM, "proxy: out of memory");
+	dest->opts = *opts;
+	dest->main_fd = -1;
+	dest->stop_fd = io_wake_new();
+	dest->ended_fd = io_wake_new();
+	if (dest->stop_fd < 0 || dest->ended_fd < 0)
+		ret = decant_error_set(err, -EMFILE, "proxy: eventfd: no descriptors left");
+	if (ret == 0)
+		ret = dest_listen(dest, err);
+	dest->opts.key = NULL; /* the library has it */
+	if (ret < 0) {
+		proxy_dest_free(dest);
+		return ret;
+	}
+	*out = dest;
+	return 0;
+}
+
+uint16_t proxy_dest_port(const struct proxy_dest *dest)
+{
+	return decant_landing_port(dest->landing);
+}
+
+void proxy_dest_stop(struct proxy_dest *dest)
+{
+	io_wake_set(dest->stop_fd);
+}
+
+static void dest_shut(struct proxy_dest *dest, struct link *link, int code)
+{
+	for (uint32_t i = 0; i < dest->relays; i++)
+		relay_close(&dest->relay[i], link, code);
+	dest->relays = 0;
+}
+
+static void dest_join(struct proxy_dest *dest)
+{
+	if (!dest->threaded)
+		return;
+	decant_landing_stop(dest->landing);
+	pthread_join(dest->thread, NULL);
+	dest->threaded = false;
+}
+
+void proxy_dest_free(struct proxy_dest *dest)
+{
+	if (dest == NULL)
+		return;
+	dest_shut(dest, NULL, 0);
+	if (dest->main_fd >= 0 && !dest->begun)
+		close(dest->main_fd);
+	decant_landing_free(dest->landing);
+	link_free(dest->link);
+	decant_memory_free(dest->memory);
+	guest_ram_free(dest->ram);
+	preflight_free(dest->preflight);
+	if (dest->stop_fd >= 0)
+		close(dest->stop_fd);
+	if (dest->ended_fd >= 0)
+		close(dest->ended_fd);
+	free(dest);
+}
+
+/* ---- what it says of itself ---- */
+
+static void dest_stats(struct proxy_dest *dest)
+{
+	struct proxy_stats *stats = &dest->stats;
+	struct rusage usage;
+
+	if (atomic_load_explicit(&dest->met, memory_order_acquire)) {
+		stats->fallback = dest->pass;
+		stats->regions = dest->regions;
+		stats->region_bytes = dest->region_bytes;
+	}
+	if (dest->begin_ns != 0 && stats->stage < PROXY_CLOSED)
+		stats->total_ns = clock_now_ns() - dest->begin_ns;
+	getrusage(RUSAGE_SELF, &usage);
+	stats->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NSEC_PER_SEC +
+			(uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NSEC_PER_USEC - dest->cpu_ns;
+}
+
+static void dest_tell(struct proxy_dest *dest, bool now)
+{
+	const uint64_t now_ns = clock_now_ns();
+
+	if (!now && now_ns < dest->told_ns + PROGRESS_NS)
+		return;
+	dest->told_ns = now_ns;
+	dest_stats(dest);
+	if (dest->opts.ops != NULL && dest->opts.ops->progress != NULL)
+		dest->opts.ops->progress(dest->opts.opaque, &dest->stats);
+}
+
+static void dest_stage(struct proxy_dest *dest, enum proxy_stage stage)
+{
+	if (dest->stats.stage >= stage)
+		return;
+	dest->stats.stage = stage;
+	dest_tell(dest, true);
+}
+
+/* ---- streams ---- */
+
+static int dest_connect(struct proxy_dest *dest, enum link_service service, struct decant_error *err)
+{
+	const char *path = service == LINK_DISK ? dest->opts.disks : dest->opts.socket;
+
+	if (path == NULL)
+		return decant_error_set(
+			err, -ECONNREFUSED,
+			"the source brings a disk; say where QEMU's NBD server listens: --disks PATH");
+	return unix_connect(path, clock_deadline_ns(QEMU_LISTENS_NS), dest->stop_fd, err);
+}
+
+/* The first of the migration's is the one that was made when the source was met. */
+static int dest_descriptor(struct proxy_dest *dest, enum link_service service, struct relay *relay,
+			   struct decant_error *err)
+{
+	if (service != LINK_MIGRATION || dest->begun)
+		return dest_connect(dest, service, err);
+	dest->begun = true;
+	dest->begin_ns = clock_now_ns();
+	relay->in_path = &dest->path;
+	return dest->main_fd;
+}
+
+static int dest_take(struct proxy_dest *dest, uint32_t id, enum link_service service, struct decant_error *err)
+{
+	struct relay *relay = &dest->relay[dest->relays];
+	const bool first = service == LINK_MIGRATION && !dest->begun;
+	int fd;
+
+	*relay = (struct relay)RELAY_INIT;
+	fd = dest->relays < RELAYS_MAX ? dest_descriptor(dest, service, relay, err)
+				       : decant_error_set(err, -EMFILE, "too many connections");
+	if (fd < 0) {
+		link_close(dest->link, id, ECONNREFUSED);
+		return service == LINK_MIGRATION ? fd : 0;
+	}
+	relay_begin(relay, fd, id);
+	dest->service[dest->relays++] = service;
+	dest->stats.connections += service == LINK_MIGRATION;
+	dest->stats.disk_connections += service == LINK_DISK;
+	if (first)
+		dest_stage(dest, PROXY_OPENED);
+	return 0;
+}
+
+static int dest_accept(struct proxy_dest *dest, struct decant_error *err)
+{
+	enum link_service service;
+	uint32_t id;
+	int ret = 0;
+
+	while (ret == 0 && link_accept(dest->link, &id, &service) == 1) {
+		struct decant_error why = DECANT_ERROR_INIT;
+
+		ret = dest_take(dest, id, service, &why);
+		if (why.code != 0)
+			log_warning(&dest->opts.log, "%s", why.msg);
+		if (ret < 0)
+			*err = why;
+	}
+	return ret;
+}
+
+static bool dest_is_main(const struct proxy_dest *dest, uint32_t index)
+{
+	return dest->relay[index].in_path != NULL;
+}
+
+/* What has become of the main connection; others are nobody's loss but their own. */
+static int dest_main(struct proxy_dest *dest, const struct relay *relay, int ret, struct decant_error *err)
+{
+	if (return_path_loaded(&dest->path))
+		dest_stage(dest, PROXY_LOADED);
+	if (ret < 0 && !dest->path.shut)
+		return ret;
+	if (relay->in_ended && !dest->path.shut && !dest->pass)
+		return decant_error_set(
+			err, -ECONNRESET,
+			"QEMU has closed the migration before it had loaded the VM; what it says on its "
+			"standard error, or in its log, is why");
+	dest->main_ended = dest->main_ended || ret != 0;
+	return 0;
+}
+
+static void dest_count(struct proxy_dest *dest, uint32_t index, uint64_t in, uint64_t out)
+{
+	if (dest->service[index] == LINK_DISK) {
+		dest->stats.disk_bytes += in + out;
+	} else {
+		dest->stats.return_bytes += in;
+		dest->stats.stream_bytes += out;
+		dest->stats.forwarded_bytes += out;
+	}
+}
+
+static int dest_pump(struct proxy_dest *dest, uint32_t index, struct decant_error *err)
+{
+	struct relay *relay = &dest->relay[index];
+	struct decant_error why = DECANT_ERROR_INIT;
+	const uint64_t in = relay->in_bytes, out = relay->out_bytes;
+	const int ret = relay_pump(relay, dest->link, &why);
+	int judged = 0;
+
+	dest_count(dest, index, relay->in_bytes - in, relay->out_bytes - out);
+	if (dest_is_main(dest, index)) {
+		judged = dest_main(dest, relay, ret, &why);
+		if (judged < 0)
+			*err = why;
+	}
+	if (ret != 0)
+		relay_close(relay, dest->link, ret < 0 ? ECONNRESET : 0);
+	return judged;
+}
+
+static int dest_pump_all(struct proxy_dest *dest, struct decant_error *err)
+{
+	uint32_t left = 0;
+	int ret = 0;
+
+	for (uint32_t i = 0; i < dest->relays; i++) {
+		if (ret == 0)
+			ret = dest_pump(dest, i, err);
+		if (dest->relay[i].fd < 0)
+			continue;
+		dest->relay[left] = dest->relay[i];
+		dest->service[left++] = dest->service[i];
+	}
+	dest->relays = left;
+	return ret;
+}
+
+/* ---- the loop ---- */
+
+static int dest_cont(struct proxy_dest *dest, struct decant_error *err)
+{
+	if (return_path_loaded(&dest->path) && dest->opts.qmp != NULL)
+		return qmp_call_until(dest->opts.qmp, "cont", NULL, clock_deadline_ns(CONT_NS), NULL, err);
+	if (dest->opts.qmp == NULL)
+		return decant_error_set(err, -ENOTSUP,
+					"the source asks to start the VM, which needs QEMU's monitor: --qmp");
+	return decant_error_set(err, -EPROTO, "the source asks to start a VM that QEMU has not loaded");
+}
+
+static int dest_start(struct proxy_dest *dest, struct decant_error *err)
+{
+	const int ret = dest_cont(dest, err);
+
+	if (ret < 0)
+		return ret;
+	dest->started = true;
+	/* should it not arrive, the source is in doubt, but not we */
+	link_send_control(dest->link, LINK_STARTED, "", NULL);
+	return 0;
+}
+
+static int dest_control(struct proxy_dest *dest, struct decant_error *err)
+{
+	char text[LINK_CONTROL_MAX + 1];
+	enum link_control kind;
+	int ret = 0;
+
+	while (ret == 0 && link_next_control(dest->link, &kind, text) == 1) {
+		if (kind == LINK_ERROR)
+			ret = decant_error_set(err, -EREMOTEIO, "at the source: %s", text);
+		else if (kind == LINK_START && !dest->started)
+			ret = dest_start(dest, err);
+	}
+	return ret;
+}
+
+static int dest_turn(struct proxy_dest *dest, struct decant_error *err)
+{
+	int ret = dest_accept(dest, err);
+
+	if (ret == 0)
+		ret = dest_pump_all(dest, err);
+	/* after the pump: what it may start must have been loaded */
+	if (ret == 0)
+		ret = dest_control(dest, err);
+	if (ret == 0 && dest->main_ended)
+		dest_stage(dest, PROXY_CLOSED);
+	return ret;
+}
+
+static nfds_t dest_fds(struct proxy_dest *dest, struct pollfd *fds)
+{
+	nfds_t count = 0;
+
+	fds[count++] = (struct pollfd){ .fd = dest->stop_fd, .events = POLLIN };
+	fds[count++] = (struct pollfd){ .fd = dest->ended_fd, .events = POLLIN };
+	fds[count++] = (struct pollfd){ .fd = link_fd(dest->link), .events = POLLIN };
+	for (uint32_t i = 0; i < dest->relays; i++) {
+		const short events = relay_events(&dest->relay[i], dest->link);
+
+		if (events != 0)
+			fds[count++] = (struct pollfd){ .fd = dest->relay[i].fd, .events = events };
+	}
+	return count;
+}
+
+static int dest_wait(struct proxy_dest *dest, struct decant_error *err)
+{
+	struct pollfd fds[3 + RELAYS_MAX];
+	const nfds_t count = dest_fds(dest, fds);
+
+	if (poll(fds, count, clock_poll_ms(dest->told_ns + PROGRESS_NS)) < 0 && errno != EINTR)
+		return decant_error_set(err, -errno, "poll: %s", strerror(errno));
+	link_clear(dest->link);
+	if (atomic_load_explicit(&dest->met, memory_order_acquire))
+		dest_stage(dest, PROXY_CONNECTED);
+	dest_tell(dest, false);
+	return io_wake_test(dest->stop_fd) ? decant_error_set(err, -ECANCELED, "stopped") : 0;
+}
+
+/* The session has ended, so all that will ever come is here. What the source has said of its end counts more than that it is gone. */
+static int dest_ended(struct proxy_dest *dest, struct decant_error *err)
+{
+	const int ret = dest_turn(dest, err);
+
+	if (ret == -EREMOTEIO)
+		return ret;
+	if (dest->session_ret == 0 && dest->main_ended)
+		return 0;
+	if (dest->session_ret == 0)
+		return decant_error_set(err, -EPROTO,
+					"the source's sidecar said goodbye before the migration's end");
+	*err = dest->session_err;
+	if (dest->stats.stage >= PROXY_LOADED)
+		decant_error_prefix(
+			err,
+			"QEMU has loaded the VM, but the source's sidecar went without a goodbye; do not start "
+			"the VM here unless query-migrate at the source says completed");
+	return err->code;
+}
+
+static int dest_loop(struct proxy_dest *dest, struct decant_error *err)
+{
+	int ret = 0;
+
+	while (ret == 0) {
+		ret = dest_wait(dest, err);
+		if (ret == 0 && io_wake_test(dest->ended_fd))
+			return dest_ended(dest, err);
+		if (ret == 0)
+			ret = dest_turn(dest, err);
+		if (ret == -ENOTCONN)
+			ret = 0; /* the session is about to end */
+	}
+	return ret;
+}
+
+static int dest_judge(const struct proxy_dest *dest, struct decant_error *err)
+{
+	if (!dest->path.shut || dest->path.status == 0)
+		return 0;
+	return decant_error_set(
+		err, -EIO,
+		"QEMU could not load the VM (status %u); what it says on its standard error, or in its "
+		"log, is why",
+		dest->path.status);
+}
+
+int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *started,
+		   struct decant_error *caller_err)
+{
+	struct decant_error local = DECANT_ERROR_INIT;
+	struct decant_error *err = caller_err != NULL ? caller_err : &local;
+	int ret = pthread_create(&dest->thread, NULL, dest_session, dest);
+
+	if (ret != 0)
+		return decant_error_set(err, -ret, "pthread_create: %s", strerror(ret));
+	dest->threaded = true;
+	ret = dest_loop(dest, err);
+	if (ret == 0)
+		ret = dest_judge(dest, err);
+	if (ret < 0 && ret != -EREMOTEIO)
+		link_send_control(dest->link, LINK_ERROR, err->msg, NULL);
+	dest_shut(dest, NULL, 0);
+	dest_join(dest);
+	dest_stats(dest);
+	*stats = dest->stats;
+	*started = dest->started;
+	return ret;
+}
