@@ -2,6 +2,7 @@
 # Between two unmodified QEMUs. In libvmm.a, for the program and the tests.
 vmm_srcs += \
 	vmm-glue/qemu/backends.c \
+	vmm-glue/qemu/feeder.c \
 	vmm-glue/qemu/guest_ram.c \
 	vmm-glue/qemu/intake.c \
 	vmm-glue/qemu/json.c \
@@ -13,8 +14,14 @@ vmm_srcs += \
 	vmm-glue/qemu/preflight_compare.c \
 	vmm-glue/qemu/preflight_judge.c \
 	vmm-glue/qemu/process.c \
+	vmm-glue/qemu/proxy_dest.c \
+	vmm-glue/qemu/proxy_session.c \
+	vmm-glue/qemu/proxy_shape.c \
+	vmm-glue/qemu/proxy_source.c \
 	vmm-glue/qemu/qmp.c \
 	vmm-glue/qemu/ram_blocks.c \
+	vmm-glue/qemu/relay.c \
+	vmm-glue/qemu/return_path.c \
 	vmm-glue/qemu/strays.c \
 	vmm-glue/qemu/stream.c \
 	vmm-glue/qemu/stream_config.c \

@@ -43,6 +43,7 @@
 #define RELAYS_MAX LINK_STREAMS_MAX
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
 #define QEMU_LISTENS_NS (3 * NSEC_PER_SEC) /* for QEMU to listen; the source waits meanwhile */
+#define MONITOR_NS (5 * NSEC_PER_SEC)
 #define CONT_NS (10 * NSEC_PER_SEC)
 
 struct proxy_dest {
@@ -56,6 +57,7 @@ struct proxy_dest {
 	/* the session's thread's, until it is done or `met` */
 	pthread_t thread;
 	bool threaded;
+	struct qmp *qmp; /* connected to only in create() */
 	struct guest_ram *ram;
 	struct preflight *preflight;
 	struct decant_memory *memory;
@@ -92,8 +94,8 @@ static int dest_preflight(struct proxy_dest *dest, pid_t pid, const struct proxy
 
 	preflight_free(dest->preflight);
 	dest->preflight = NULL;
-	if (dest->opts.qmp != NULL)
-		ret = preflight_look(dest->opts.qmp, &opts, &dest->preflight, err);
+	if (dest->qmp != NULL)
+		ret = preflight_look(dest->qmp, &opts, &dest->preflight, err);
 	else
 		ret = preflight_look_process(pid, &opts, &dest->preflight, err);
 	if (ret == 0 && shape->facts != NULL)
@@ -116,7 +118,7 @@ static int dest_incoming(struct proxy_dest *dest, struct decant_error *err)
 	snprintf(uri, sizeof(uri), "unix:%s", dest->opts.socket);
 	arguments = json_object_new_object();
 	json_add_text(arguments, "uri", uri);
-	return qmp_call(dest->opts.qmp, "migrate-incoming", arguments, NULL, err);
+	return qmp_call(dest->qmp, "migrate-incoming", arguments, NULL, err);
 }
 
 static int dest_connect_main(struct proxy_dest *dest, struct decant_error *err)
@@ -137,7 +139,7 @@ static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_sha
 			    struct decant_memory *memory, struct decant_error *err)
 {
 	struct decant_memory *found;
-	int ret = guest_ram_find(pid, dest->opts.qmp, NULL, &dest->ram, err);
+	int ret = guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
 
 	if (ret == 0)
 		ret = guest_ram_match(dest->ram, shape->list, shape->count, &found, err);
@@ -152,14 +154,14 @@ static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_sha
 static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
 		      struct decant_error *err)
 {
-	pid_t pid = dest->opts.qmp != NULL ? qmp_pid(dest->opts.qmp) : 0;
-	int ret = dest->opts.qmp != NULL ? dest_preflight(dest, pid, shape, err) : 0;
+	pid_t pid = dest->qmp != NULL ? qmp_pid(dest->qmp) : 0;
+	int ret = dest->qmp != NULL ? dest_preflight(dest, pid, shape, err) : 0;
 
 	if (ret == 0)
 		ret = dest_incoming(dest, err);
 	if (ret == 0)
 		ret = dest_connect_main(dest, err);
-	if (ret == 0 && dest->opts.qmp == NULL) {
+	if (ret == 0 && dest->qmp == NULL) {
 		pid = guest_ram_peer(dest->main_fd, err);
 		ret = pid < 0 ? (int)pid : dest_preflight(dest, pid, shape, err);
 	}
@@ -173,8 +175,8 @@ static int dest_pass(struct proxy_dest *dest, const struct decant_region *region
 	const struct proxy_shape nothing = { 0 };
 	int ret = 0;
 
-	if (dest->opts.qmp != NULL && dest->preflight == NULL)
-		dest_preflight(dest, qmp_pid(dest->opts.qmp), &nothing, &ignored);
+	if (dest->qmp != NULL && dest->preflight == NULL)
+		dest_preflight(dest, qmp_pid(dest->qmp), &nothing, &ignored);
 	if (dest->main_fd < 0)
 		ret = dest_incoming(dest, err);
 	if (ret == 0)
@@ -193,12 +195,18 @@ static int dest_create(void *opaque, struct decant_state_reader *reader, const s
 
 	if (ret < 0)
 		return ret;
-	if (shape.pass && (count != 1 || regions[0].length > DECANT_GRANULE_SIZE))
+	if (dest->opts.qmp != NULL)
+		ret = qmp_open(dest->opts.qmp, clock_deadline_ns(MONITOR_NS), dest->stop_fd, &dest->qmp, err);
+	if (ret < 0)
+		decant_error_prefix(err, "--qmp");
+	else if (shape.pass && (count != 1 || regions[0].length > DECANT_GRANULE_SIZE))
 		ret = decant_error_set(err, -EPROTO, "the source's sidecar: it is to pass all, but brings memory");
 	else if (shape.pass)
 		ret = dest_pass(dest, regions, memory, err);
 	else
 		ret = dest_share(dest, &shape, memory, err);
+	qmp_close(dest->qmp);
+	dest->qmp = NULL;
 	dest->refused = ret < 0;
 	dest->come_again = shape.fallback && !shape.pass;
 	dest->pass = shape.pass;
@@ -512,12 +520,21 @@ static int dest_pump_all(struct proxy_dest *dest, struct decant_error *err)
 
 static int dest_cont(struct proxy_dest *dest, struct decant_error *err)
 {
-	if (return_path_loaded(&dest->path) && dest->opts.qmp != NULL)
-		return qmp_call_until(dest->opts.qmp, "cont", NULL, clock_deadline_ns(CONT_NS), NULL, err);
+	const uint64_t deadline_ns = clock_deadline_ns(CONT_NS);
+	struct qmp *qmp;
+	int ret;
+
+	if (!return_path_loaded(&dest->path))
+		return decant_error_set(err, -EPROTO, "the source asks to start a VM that QEMU has not loaded");
 	if (dest->opts.qmp == NULL)
 		return decant_error_set(err, -ENOTSUP,
 					"the source asks to start the VM, which needs QEMU's monitor: --qmp");
-	return decant_error_set(err, -EPROTO, "the source asks to start a VM that QEMU has not loaded");
+	ret = qmp_open(dest->opts.qmp, deadline_ns, dest->stop_fd, &qmp, err);
+	if (ret < 0)
+		return ret;
+	ret = qmp_call_until(qmp, "cont", NULL, deadline_ns, NULL, err);
+	qmp_close(qmp);
+	return ret;
 }
 
 static int dest_start(struct proxy_dest *dest, struct decant_error *err)

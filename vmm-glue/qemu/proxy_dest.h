@@ -16,8 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct qmp;
-
 /* From the thread in proxy_dest_run(); may be NULL. */
 struct proxy_dest_ops {
 	/* the stage has changed, or half a second has passed */
@@ -31,9 +29,7 @@ struct proxy_dest_opts {
 	const char *cpus;   /* NULL: the library's choice */
 	const void *key;    /* copied by _new(), wiped by _free() */
 	size_t key_length;
-	struct qmp *qmp; /* QEMU's monitor, stays the caller's; NULL: none. In use only in proxy_dest_run() */
-	const char *
-		unfit; /* what preflight said no to; NULL: nothing. Then only a source that passes all unchanged is taken */
+	const char *qmp; /* path of its monitor, which is connected to only as long as it is needed; NULL: none */
 	struct decant_log log;
 	const struct proxy_dest_ops *ops;
 	void *opaque;

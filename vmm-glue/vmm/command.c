@@ -16,7 +16,7 @@ static const struct command {
 	{ "run", command_run },       { "receive", command_receive }, { "migrate", command_migrate },
 	{ "list", command_list },     { "status", command_status },   { "pause", command_pause },
 	{ "resume", command_resume }, { "cancel", command_cancel },   { "stop", command_stop },
-	{ "probe", command_probe },
+	{ "probe", command_probe },   { "proxy", command_proxy },
 };
 
 int command_fail(const char *verb, const char *name, int status, const struct decant_error *err)

@@ -6,6 +6,8 @@
 #include "vmm/options.h"
 #include "vmm/report.h"
 
+#include "util/address.h"
+
 #include <decant/error.h>
 #include <decant/log.h>
 #include <json-c/json.h>
@@ -21,6 +23,7 @@ int command_resume(int argc, char **argv);
 int command_cancel(int argc, char **argv);
 int command_stop(int argc, char **argv);
 int command_probe(int argc, char **argv);
+int command_proxy(int argc, char **argv);
 
 /* command_main() -- find the verb in argv[1] and run it */
 int command_main(int argc, char **argv);
@@ -39,6 +42,9 @@ void command_print_json(struct json_object *json);
 
 /* command_flush() -- @status, or EXIT_FAILED with a line if what was printed could not be written */
 int command_flush(const char *verb, int status);
+
+/* command_check_listen() -- @address must not be reached from other hosts: there is no key. 0, -EINVAL (it can be), -ENOENT (no such host) */
+int command_check_listen(const struct address *address, struct decant_error *err);
 
 /* command_log() -- the library's messages to stderr, warnings and worse unless @verbose; @verb is static */
 struct decant_log command_log(const char *verb, bool verbose);

@@ -18,6 +18,7 @@ static const char help_all[] =
 	"  decant cancel   end a migration; the VM stays\n"
 	"  decant stop     end a VM\n"
 	"  decant probe    what this host has, and what is missing\n"
+	"  decant proxy    beside an unmodified QEMU: its migration over decant's fabrics\n"
 	"\n"
 	"decant VERB --help tells more, decant --version the version; the manual is decant(1).\n"
 	"Exit status: 0 done, 1 failed, 2 usage, 3 the outcome of a migration is in doubt.\n";
@@ -104,6 +105,33 @@ static const char help_cancel[] =
 static const char help_stop[] = "decant stop NAME [--json]\n\nEnds a VM, or a decant receive that waits.\n";
 static const char help_probe[] =
 	"decant probe [--json]\n\nWhat this host has, what decant will use of it, and how to mend what is missing.\n";
+static const char help_proxy[] =
+	"decant proxy source --peer HOST:PORT --qemu-socket PATH [OPTIONS]\n"
+	"decant proxy dest --listen HOST:PORT --qemu-socket PATH [OPTIONS]\n"
+	"\n"
+	"Beside an unmodified QEMU at each end: moves the memory of its VM by decant's fabrics, and passes the rest of its migration on.\n"
+	"One migration each; then both end. At the source, QEMU is told: migrate unix:PATH. At the destination QEMU has been started with\n"
+	"-S -incoming unix:PATH. The VM's memory must be shared (memory-backend-memfd or -file, share=on) at both ends.\n"
+	"\n"
+	"  --peer HOST:PORT         source: the other one\n"
+	"  --listen HOST:PORT       dest: for the other one; port 0 takes a free one, and says which\n"
+	"  --qemu-socket PATH       source: made for QEMU to migrate to; dest: where QEMU listens\n"
+	"  --qmp PATH               QEMU's monitor: more is looked at before, and parameters are set; dest: -incoming defer will do\n"
+	"  --disks PATH             source: made for NBD connections to come to; dest: where QEMU's NBD server listens\n"
+	"  --fallback               source: where the memory cannot be moved, pass QEMU's migration unchanged\n"
+	"  --fabric auto|rdma|tcp   source: how the memory travels [auto]\n"
+	"  --rail LOCAL[=REMOTE]    source: RDMA: over these, each a device or an address; may be repeated [those that reach]\n"
+	"  --channels N             source: connections for memory [the fabric's choice]\n"
+	"  --bandwidth RATE         source: use at most: 10Gbit, 200M, ... [all]\n"
+	"  --cpus LIST              CPUs for decant's own threads: 0-1,8 [those of this process, less isolated ones]\n"
+	"  --key-file FILE          the same key at both ends; only its owner may read FILE\n"
+	"  --insecure               dest: listen beyond the loopback interface without a key\n"
+	"  --report FILE            write the report, as JSON\n"
+	"  --confine on|strict|off  give up the privileges that are not needed; strict is for tests [on]\n"
+	"  --json                   events as JSON lines\n"
+	"  --verbose                more about what goes on\n"
+	"\n"
+	"Exit status: 0 done, 1 failed and the VM runs at the source, 2 usage, 3 in doubt.\n";
 
 static const struct help_page {
 	const char *verb;
@@ -112,7 +140,7 @@ static const struct help_page {
 	{ "run", help_run },       { "receive", help_receive }, { "migrate", help_migrate },
 	{ "list", help_list },     { "status", help_status },   { "pause", help_pause },
 	{ "resume", help_resume }, { "cancel", help_cancel },   { "stop", help_stop },
-	{ "probe", help_probe },
+	{ "probe", help_probe },   { "proxy", help_proxy },
 };
 
 void command_help(const char *verb)

@@ -33,12 +33,16 @@ static uint64_t confine_bit(unsigned int capability)
 	return UINT64_C(1) << capability;
 }
 
-/* RDMA pins the guest's memory, which RLIMIT_MEMLOCK bounds for all who lack the first */
+/*
+ * RDMA pins the guest's memory, which RLIMIT_MEMLOCK bounds for all who lack the first. QEMU runs as a user of its own under libvirt: its
+ * mappings are open to who may trace it, its sockets and files to who may write to them.
+ */
 static uint64_t confine_needed(const struct confine_opts *opts)
 {
 	const bool low_port = opts->port != 0 && opts->port < PORT_PRIVILEGED_END;
 
-	return confine_bit(CAP_IPC_LOCK) | (low_port ? confine_bit(CAP_NET_BIND_SERVICE) : 0);
+	return confine_bit(CAP_IPC_LOCK) | (low_port ? confine_bit(CAP_NET_BIND_SERVICE) : 0) |
+	       (opts->other_process ? confine_bit(CAP_SYS_PTRACE) | confine_bit(CAP_DAC_OVERRIDE) : 0);
 }
 
 /* Where it is not allowed, the keeper does without, as it would have had to do without a limit. */

@@ -15,7 +15,8 @@ enum confine_mode {
 
 struct confine_opts {
 	enum confine_mode mode;
-	uint16_t port; /* that will be listened on; 0: any that is free */
+	uint16_t port;      /* that will be listened on; 0: any that is free */
+	bool other_process; /* the memory and the sockets of another user's process will be looked for */
 };
 
 /*

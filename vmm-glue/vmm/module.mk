@@ -7,8 +7,10 @@ vmm_srcs += \
 	vmm-glue/vmm/client.c \
 	vmm-glue/vmm/command.c \
 	vmm-glue/vmm/command_help.c \
+	vmm-glue/vmm/command_listen.c \
 	vmm-glue/vmm/command_migrate.c \
 	vmm-glue/vmm/command_probe.c \
+	vmm-glue/vmm/command_proxy.c \
 	vmm-glue/vmm/command_receive.c \
 	vmm-glue/vmm/command_run.c \
 	vmm-glue/vmm/command_vm.c \
@@ -28,6 +30,7 @@ vmm_srcs += \
 	vmm-glue/vmm/options.c \
 	vmm-glue/vmm/options_migrate.c \
 	vmm-glue/vmm/options_network.c \
+	vmm-glue/vmm/options_proxy.c \
 	vmm-glue/vmm/owner.c \
 	vmm-glue/vmm/owner_verbs.c \
 	vmm-glue/vmm/probe.c \
@@ -35,6 +38,7 @@ vmm_srcs += \
 	vmm-glue/vmm/probe_placement.c \
 	vmm-glue/vmm/probe_words.c \
 	vmm-glue/vmm/progress.c \
+	vmm-glue/vmm/proxy_report.c \
 	vmm-glue/vmm/report.c \
 	vmm-glue/vmm/report_file.c \
 	vmm-glue/vmm/report_words.c \

@@ -62,6 +62,28 @@ struct options_migrate {
 	bool json;
 };
 
+/* proxy source, proxy dest */
+struct options_proxy {
+	bool source;
+	const char *peer;   /* of the source's */
+	const char *listen; /* of the destination's */
+	const char *qemu_socket;
+	const char *disks; /* NULL: none */
+	const char *qmp;   /* NULL: none */
+	bool fallback;
+	char fabric[DEPARTURE_FABRIC_MAX];
+	char rails[DEPARTURE_RAILS_MAX];
+	uint32_t channels;
+	uint64_t bandwidth_Bps;
+	const char *cpus;     /* NULL: the library's choice */
+	const char *key_file; /* NULL: none */
+	bool insecure;
+	const char *report; /* file or NULL */
+	enum confine_mode confine;
+	bool json;
+	bool verbose;
+};
+
 /* list, status, pause, resume, cancel, stop, probe */
 struct options_simple {
 	const char *name; /* NULL where the verb takes none */
@@ -72,6 +94,9 @@ struct options_simple {
 int options_run(int argc, char **argv, struct options_run *options, struct decant_error *err);
 int options_receive(int argc, char **argv, struct options_receive *options, struct decant_error *err);
 int options_migrate(int argc, char **argv, struct options_migrate *options, struct decant_error *err);
+
+/* options_proxy() -- argv[1] is the end: source or dest */
+int options_proxy(int argc, char **argv, struct options_proxy *options, struct decant_error *err);
 
 /* options_simple() -- @takes_name: exactly one word beside the options; @takes_force: --force is one of them */
 int options_simple(int argc, char **argv, bool takes_name, bool takes_force, struct options_simple *options,
