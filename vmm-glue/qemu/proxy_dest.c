@@ -162,8 +162,11 @@ static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct
 	if (ret == 0)
 		ret = dest_connect_main(dest, err);
 	if (ret == 0 && dest->qmp == NULL) {
-		pid = guest_ram_peer(dest->main_fd, err);
-		ret = pid < 0 ? (int)pid : dest_preflight(dest, pid, shape, err);
+		pid = unix_peer(dest->main_fd);
+		ret = pid <= 0 ? decant_error_set(err, -ESRCH,
+						  "%s: who listens there is in no PID namespace of ours",
+						  dest->opts.socket)
+			       : dest_preflight(dest, pid, shape, err);
 	}
 	return ret < 0 ? ret : dest_find_memory(dest, pid, shape, memory, err);
 }

@@ -146,18 +146,18 @@ uint64_t proxy_session_bytes(const struct proxy_session *session)
 	return session->mover == NULL || session->pass ? 0 : decant_memory_bytes(session->memory);
 }
 
-/* The barrier takes care that the other end has it before the connection goes. */
-static void session_complain(struct proxy_session *session, const struct decant_error *why)
+/* The barrier takes care that the other end has all of it before the connection goes: only then there is a goodbye. */
+static void session_settle(struct proxy_session *session, const struct decant_error *why)
 {
-	if (session->mover != NULL && decant_mover_check(session->mover, NULL) == 0 &&
-	    link_send_control(session->link, LINK_ERROR, why->msg, NULL) == 0)
+	if (session->mover == NULL || decant_mover_check(session->mover, NULL) < 0)
+		return;
+	if (why == NULL || link_send_control(session->link, LINK_ERROR, why->msg, NULL) == 0)
 		decant_mover_barrier(session->mover, NULL);
 }
 
 void proxy_session_close(struct proxy_session *session, const struct decant_error *why)
 {
-	if (why != NULL)
-		session_complain(session, why);
+	session_settle(session, why);
 	decant_mover_close(session->mover);
 	link_free(session->link);
 	decant_memory_free(session->memory);

@@ -176,7 +176,7 @@ static void source_stats(struct proxy_source *source)
 	if (source->session.mover != NULL) {
 		decant_mover_get_stats(source->session.mover, &mover);
 		memcpy(stats->fabric, mover.fabric, sizeof(stats->fabric));
-		memcpy(stats->fabric_reason, mover.fabric_reason, sizeof(stats->fabric_reason));
+		memcpy(stats->fabric_reason, mover.fabric_reason, sizeof(mover.fabric_reason));
 		stats->channels = mover.channels;
 		stats->failovers = mover.failovers;
 		stats->sent_bytes = mover.sent_bytes;
@@ -253,14 +253,17 @@ static int source_preflight(struct proxy_source *source, pid_t pid, struct decan
 	return unfit == NULL ? 0 : decant_error_set(err, -ENOTSUP, "%s", unfit);
 }
 
-/* Which memory does the process that has connected over @fd have? Once. */
-static int source_look(struct proxy_source *source, int fd, struct decant_error *err)
+/* Which memory does process @pid have? Once. */
+static int source_look(struct proxy_source *source, pid_t pid, struct decant_error *err)
 {
-	const pid_t pid = source->ram == NULL || source->preflight == NULL ? guest_ram_peer(fd, err) : 0;
-	int ret = pid < 0 ? (int)pid : 0;
+	int ret = 0;
 
-	if (ret == 0)
-		ret = source_preflight(source, pid, err);
+	if (pid <= 0 && (source->ram == NULL || source->preflight == NULL))
+		return decant_error_set(err, -ESRCH,
+					"%s: the process that has connected is in no PID namespace of ours, so its "
+					"memory cannot be found; give --qmp, or run this where QEMU runs",
+					source->opts.socket);
+	ret = source_preflight(source, pid, err);
 	if (ret == 0 && source->ram == NULL) {
 		ret = guest_ram_find(pid, NULL, NULL, &source->own_ram, err);
 		source->ram = source->own_ram;
@@ -405,8 +408,8 @@ static int source_begin_pass(struct proxy_source *source, struct decant_error *e
 	return 0;
 }
 
-/* The main connection has come. */
-static int source_begin(struct proxy_source *source, int fd, struct decant_error *err)
+/* The main connection has come; @pid writes into it. */
+static int source_begin(struct proxy_source *source, int fd, pid_t pid, struct decant_error *err)
 {
 	struct feeder_opts opts = {
 		.blocks = source_blocks, .channels = source_channels, .ram_end = source_ram_end, .opaque = source
@@ -417,7 +420,7 @@ static int source_begin(struct proxy_source *source, int fd, struct decant_error
 	source->stats.connections++;
 	relay_begin(&source->main, fd, 0);
 	source->main.out_path = &source->path;
-	ret = source->pass ? 0 : source_look(source, fd, err);
+	ret = source->pass ? 0 : source_look(source, pid, err);
 	if (ret < 0)
 		ret = source_fall_back(source, err);
 	if (ret < 0)
@@ -438,7 +441,7 @@ static int source_take_channel(struct proxy_source *source, int fd, struct decan
 
 /* One that has shown its first bytes. 1: it must wait; else it is somebody's, or closed. */
 static int source_take(struct proxy_source *source, struct source_stranger *stranger, const uint8_t first[4],
-		       struct decant_error *err)
+		       pid_t pid, struct decant_error *err)
 {
 	const enum multifd_kind kind = multifd_kind(first);
 	const bool begun = source->main.fd >= 0;
@@ -451,7 +454,7 @@ static int source_take(struct proxy_source *source, struct source_stranger *stra
 			return err->code;
 	}
 	if (!begun && (kind == MULTIFD_MAIN || (source->pass && kind == MULTIFD_TLS)))
-		return source_begin(source, stranger->fd, err);
+		return source_begin(source, stranger->fd, pid, err);
 	if (begun && (kind == MULTIFD_CHANNEL || (source->pass && kind == MULTIFD_TLS))) {
 		stranger->channel = true;
 		return source->blocks_known || source->pass ? source_take_channel(source, stranger->fd, err) : 1;
@@ -469,11 +472,12 @@ static int source_take(struct proxy_source *source, struct source_stranger *stra
 static int source_meet(struct proxy_source *source, struct source_stranger *stranger, struct decant_error *err)
 {
 	uint8_t first[4];
-	const ssize_t got = recv(stranger->fd, first, sizeof(first), MSG_PEEK);
+	pid_t pid;
+	const ssize_t got = unix_peek(stranger->fd, first, sizeof(first), &pid);
 
 	if (got == (ssize_t)sizeof(first))
-		return source_take(source, stranger, first, err);
-	if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR)))
+		return source_take(source, stranger, first, pid, err);
+	if (got > 0 || got == -EAGAIN || got == -EINTR)
 		return 1;
 	close(stranger->fd);
 	return 0;
@@ -520,7 +524,7 @@ static int source_channels(void *opaque, struct decant_error *err)
 
 static int source_begin_disks(struct proxy_source *source, int fd, struct decant_error *err)
 {
-	int ret = source->pass ? 0 : source_look(source, fd, err);
+	int ret = source->pass ? 0 : source_look(source, unix_peer(fd), err);
 
 	if (ret < 0)
 		ret = source_fall_back(source, err);

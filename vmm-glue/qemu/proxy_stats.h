@@ -3,6 +3,7 @@
 #ifndef QEMU_PROXY_STATS_H
 #define QEMU_PROXY_STATS_H
 
+#include <decant/error.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,7 +28,7 @@ struct proxy_stats {
 	enum proxy_stage stage;
 	bool fallback;
 	char fabric[16];
-	char fabric_reason[192]; /* with fallback: why that */
+	char fabric_reason[DECANT_ERROR_MAX]; /* with fallback: why that */
 	uint32_t channels;
 	uint32_t failovers;
 	uint32_t connections;        /* from QEMU, so far: 1 and multifd's; disks' apart */
