@@ -23,6 +23,8 @@
 #define TURN_BYTES (4u << 20)
 /* runs are held back until they are so long: as long as a mover's piece */
 #define HELD_MAX ((uint64_t)DECANT_GRANULE_SIZE)
+/* zeros that cost no more as part of a run of data than as a run of their own */
+#define ZEROS_FEW (64u << 10)
 /* what comes before the block list, which is a few kB */
 #define EARLY_MAX (1u << 20)
 
@@ -139,10 +141,11 @@ static int feeder_pages(struct feeder *feeder, uint32_t block, uint64_t offset, 
 	const struct ram_blocks *blocks = stream_blocks(feeder->stream);
 	const uint32_t region = (uint32_t)blocks->list[block].region;
 	const bool zero = zero_pages * blocks->page_size == bytes;
+	const bool alike = feeder->held_zero == zero || (zero && bytes <= ZEROS_FEW);
 	int ret;
 
 	feeder->stats.dirty_pages += bytes / DECANT_PAGE_SIZE;
-	if (feeder->held_bytes > 0 && feeder->held_region == region && feeder->held_zero == zero &&
+	if (feeder->held_bytes > 0 && feeder->held_region == region && alike &&
 	    feeder->held_offset + feeder->held_bytes == offset && feeder->held_bytes < HELD_MAX) {
 		feeder->held_bytes += bytes;
 		return 0;

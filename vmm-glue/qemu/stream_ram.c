@@ -153,7 +153,7 @@ static int ram_record(struct stream *stream, uint64_t word, struct record *recor
 
 /*
  * The records that follow each other page by page, which is what most of a migration is: no more than a comparison for each.
- * The last record may have its content yet to come.
+ * The last record may have its content yet to come. All of a run is zero, or nothing of it, since the two go different ways.
  */
 static void ram_run(struct stream *stream)
 {
@@ -161,14 +161,15 @@ static void ram_run(struct stream *stream)
 	struct intake *in = &stream->intake;
 	const uint64_t page = stream->blocks.page_size, length = stream->blocks.list[run->block].length;
 	const uint8_t *at = in->buffer + in->at, *end = in->buffer + in->end;
+	const bool zero = run->zero_pages > 0;
 	uint64_t next = run->offset + run->bytes;
 
 	while (next < length && (size_t)(end - at) >= 8 + page) {
 		const uint64_t word = big_get64(at);
 
-		if (word == (next | RAM_PAGE | RAM_CONTINUE)) {
+		if (!zero && word == (next | RAM_PAGE | RAM_CONTINUE)) {
 			at += 8 + page;
-		} else if (word == (next | RAM_ZERO | RAM_CONTINUE) && at[8] == 0) {
+		} else if (zero && word == (next | RAM_ZERO | RAM_CONTINUE) && at[8] == 0) {
 			at += 9;
 			run->zero_pages++;
 		} else {
@@ -190,7 +191,8 @@ static int ram_take(struct stream *stream, const struct record *record, struct s
 
 	if (given != STEP_ON)
 		return given;
-	if (run->block != (uint32_t)record->block || run->offset + run->bytes != record->offset) {
+	if (run->block != (uint32_t)record->block || run->offset + run->bytes != record->offset ||
+	    record->zero != (run->zero_pages > 0)) {
 		given = stream_give_pages(stream, event);
 		if (given != STEP_ON)
 			return given;
