@@ -47,14 +47,24 @@ static bool search_taken(const struct search *search, const struct process_mappi
 	return false;
 }
 
-/* Huge pages: a mapping is as long as whole pages are, and no page is longer than 1 GiB. */
+static uint64_t guest_ram_round_up(uint64_t size, uint64_t page)
+{
+	return (size + page - 1) / page * page;
+}
+
+/* A mapping is as long as whole pages are; of which size they are shows when it is opened. */
 static bool search_fits(const struct search *search, const struct backend *backend,
 			const struct process_mapping *mapping)
 {
-	return mapping->shared && !search_taken(search, mapping) && mapping->length >= backend->size &&
-	       mapping->length - backend->size < (1u << 30) &&
-	       (mapping->length == backend->size || mapping->length % (2u << 20) == 0 ||
-		mapping->length - backend->size < DECANT_PAGE_SIZE);
+	static const uint64_t pages[] = { DECANT_PAGE_SIZE, UINT64_C(2) << 20, UINT64_C(1) << 30 };
+
+	if (!mapping->shared || search_taken(search, mapping))
+		return false;
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		if (mapping->length == guest_ram_round_up(backend->size, pages[i]))
+			return true;
+	}
+	return false;
 }
 
 /* The file that QEMU makes for @backend in a directory: "DIRECTORY/qemu_back_mem.ID.XXXXXX (deleted)", or as a memfd with its id. */
@@ -279,7 +289,7 @@ static int guest_ram_add(struct guest_ram *ram, const struct process *process, c
 	if (fd < 0)
 		return fd;
 	*block = (struct guest_ram_block){
-		.length = (backend->size + DECANT_PAGE_SIZE - 1) / DECANT_PAGE_SIZE * DECANT_PAGE_SIZE,
+		.length = guest_ram_round_up(backend->size, DECANT_PAGE_SIZE),
 		.fd = fd,
 		.fd_offset = mapping->offset,
 		.there = mapping->start,
@@ -290,6 +300,8 @@ static int guest_ram_add(struct guest_ram *ram, const struct process *process, c
 	if (ret < 0)
 		return decant_error_set(err, ret, "QEMU's memory: backend %s: statfs: %s", block->name,
 					strerror(-ret));
+	if (mapping->length != guest_ram_round_up(backend->size, block->page_size))
+		return search_unlike(backend, 0, err);
 	return guest_ram_map(block, err);
 }
 

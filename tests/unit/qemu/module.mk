@@ -15,3 +15,19 @@ unit_tests += test_link
 test_link_srcs := tests/unit/qemu/test_link.c
 unit_tests += test_unix_socket
 test_unix_socket_srcs := tests/unit/qemu/test_unix_socket.c
+unit_tests += test_guest_ram
+test_guest_ram_srcs := \
+	tests/support/fake_proc.c \
+	tests/support/fake_qmp.c \
+	tests/support/false_root.c \
+	tests/unit/qemu/test_guest_ram.c
+unit_tests += test_qmp
+test_qmp_srcs := \
+	tests/support/fake_qmp.c \
+	tests/unit/qemu/test_qmp.c
+unit_tests += test_preflight
+test_preflight_srcs := \
+	tests/support/fake_proc.c \
+	tests/support/fake_qmp.c \
+	tests/support/false_root.c \
+	tests/unit/qemu/test_preflight.c
