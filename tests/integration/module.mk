@@ -142,3 +142,9 @@ pause_fake_srcs := $(pause_srcs) tests/integration/calls_fake.c $(fake_verbs_src
 pause_fake_objs := $(lib_calls_obj)
 pause_fake_args := rdma
 pause_fake_without := $(fake_verbs_packages)
+
+# Real QEMUs, standing still: their memory is found, and preflight knows what they say.
+integration_tests += qemu_memory
+qemu_memory_srcs := \
+	tests/integration/qemu_memory.c \
+	tests/support/hugepages.c
