@@ -315,12 +315,13 @@ static int feeder_read(struct feeder *feeder, struct decant_error *err)
 static int feeder_main_turn(struct feeder *feeder, struct decant_error *err)
 {
 	const uint64_t until = feeder->stats.stream_bytes + TURN_BYTES;
-	int ret = 1;
+	int ret = feeder_events(feeder, err);
 
+	/* nothing may lie in the buffer at the end, since nobody would be woken for it */
 	while (ret == 1 && !feeder->main->in_ended && feeder->stats.stream_bytes < until) {
-		ret = feeder_events(feeder, err);
+		ret = feeder_read(feeder, err);
 		if (ret == 1)
-			ret = feeder_read(feeder, err);
+			ret = feeder_events(feeder, err);
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -370,12 +371,16 @@ static int channel_read(struct feeder *feeder, struct feeder_channel *channel, s
 static int channel_turn(struct feeder *feeder, struct feeder_channel *channel, struct decant_error *err)
 {
 	const uint64_t until = feeder->stats.stream_bytes + TURN_BYTES;
-	int ret = 1;
+	int ret;
 
-	while (ret == 1 && !channel->synced && !channel->ended && feeder->stats.stream_bytes < until) {
+	if (channel->synced || channel->ended)
+		return 0;
+	ret = channel_events(feeder, channel, err);
+	while (ret == 0 && !channel->ended && feeder->stats.stream_bytes < until) {
+		ret = channel_read(feeder, channel, err);
+		if (ret <= 0)
+			return ret;
 		ret = channel_events(feeder, channel, err);
-		if (ret == 0)
-			ret = channel_read(feeder, channel, err);
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -400,14 +405,28 @@ static int feeder_sync(struct feeder *feeder, struct decant_error *err)
 	return 0;
 }
 
-int feeder_turn(struct feeder *feeder, struct decant_error *err)
+static int feeder_channels_turn(struct feeder *feeder, struct decant_error *err)
 {
-	int ret = feeder_main_turn(feeder, err);
+	int ret = 0;
 
 	for (uint32_t i = 0; ret == 0 && i < feeder->stats.channels; i++)
 		ret = channel_turn(feeder, &feeder->channel[i], err);
-	if (ret == 0 && feeder->syncing)
-		ret = feeder_sync(feeder, err);
+	return ret == 0 && feeder->syncing ? feeder_sync(feeder, err) : ret;
+}
+
+int feeder_turn(struct feeder *feeder, struct decant_error *err)
+{
+	bool synced = true;
+	int ret = 0;
+
+	/* once let go on, both the main stream and the channels may have more in their buffers */
+	while (ret == 0 && synced) {
+		ret = feeder_main_turn(feeder, err);
+		synced = feeder->syncing;
+		if (ret == 0)
+			ret = feeder_channels_turn(feeder, err);
+		synced = synced && !feeder->syncing;
+	}
 	return ret;
 }
 

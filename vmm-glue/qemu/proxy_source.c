@@ -41,6 +41,7 @@
 #define RELAYS_MAX LINK_STREAMS_MAX
 #define STRANGERS_MAX 300u /* connections that have not said what they are: multifd's come all at once */
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
+#define AGAIN_NS (5 * NSEC_PER_SEC)
 #define START_NS (30 * NSEC_PER_SEC)
 
 struct proxy_source {
@@ -223,7 +224,7 @@ static void source_stage(struct proxy_source *source, enum proxy_stage stage)
 
 /* ---- connecting to the other sidecar ---- */
 
-/* Speaks @why against shared memory? 0: pass unchanged. */
+/* What is in @err speaks against moving the memory. 0, and @err is clear: all is passed unchanged. */
 static int source_fall_back(struct proxy_source *source, struct decant_error *err)
 {
 	if (!source->opts.fallback)
@@ -231,6 +232,7 @@ static int source_fall_back(struct proxy_source *source, struct decant_error *er
 	source->pass = true;
 	snprintf(source->why, sizeof(source->why), "%s", err->msg);
 	log_warning(&source->opts.log, "all is passed unchanged, by QEMU's own means: %s", err->msg);
+	*err = (struct decant_error)DECANT_ERROR_INIT;
 	return 0;
 }
 
@@ -280,7 +282,7 @@ static int source_open(struct proxy_source *source, struct guest_ram_wanted *lis
 
 	mover.peer = opts->peer;
 	mover.fabric = opts->fabric != NULL ? opts->fabric : "auto";
-	mover.rails = opts->rails;
+	mover.rails = source->pass || opts->rails == NULL || opts->rails[0] == '\0' ? NULL : opts->rails;
 	mover.cpus = opts->cpus;
 	mover.channels = opts->channels;
 	mover.bandwidth_Bps = opts->bandwidth_Bps;
@@ -295,16 +297,33 @@ static int source_open(struct proxy_source *source, struct guest_ram_wanted *lis
 	return ret;
 }
 
+/* The other sidecar may yet be letting go of what it has refused. */
+static int source_open_again(struct proxy_source *source, struct decant_error *err)
+{
+	const uint64_t deadline_ns = clock_deadline_ns(AGAIN_NS);
+	int ret;
+
+	while ((ret = source_open(source, NULL, 0, err)) == -EBUSY && clock_now_ns() < deadline_ns)
+		if (io_wait(source->cancel_fd, POLLIN, clock_deadline_ns(AGAIN_NS / 100), -1) == 0)
+			return decant_error_set(err, -ECANCELED, "cancelled");
+	if (ret == 0)
+		*err = (struct decant_error)DECANT_ERROR_INIT;
+	return ret;
+}
+
 /* Connects, and if that is refused, once more to pass all unchanged. Some errors say that nobody is there, which that would not mend. */
 static int source_connect(struct proxy_source *source, struct guest_ram_wanted *list, uint32_t count,
 			  struct decant_error *err)
 {
-	int ret = source_open(source, list, count, err);
+	int ret;
 
-	if (ret < 0 && !source->pass && ret != -ECONNREFUSED && ret != -EACCES && ret != -ENOENT &&
-	    source_fall_back(source, err) == 0)
-		ret = source_open(source, NULL, 0, err);
-	return ret;
+	if (source->pass)
+		return source_open_again(source, err);
+	ret = source_open(source, list, count, err);
+	if (ret == 0 || ret == -ECONNREFUSED || ret == -EACCES || ret == -ENOENT)
+		return ret;
+	ret = source_fall_back(source, err);
+	return ret < 0 ? ret : source_open_again(source, err);
 }
 
 static int source_find(struct proxy_source *source, struct guest_ram_wanted *list, uint32_t count,
@@ -651,7 +670,9 @@ static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 	poll_add(fds, &count, source->disk_listener.fd, POLLIN);
 	poll_add(fds, &count, link != NULL ? link_fd(link) : -1, POLLIN);
 	for (uint32_t i = 0; i < source->strangers; i++)
-		poll_add(fds, &count, source->stranger[i].channel ? -1 : source->stranger[i].fd, POLLIN);
+		poll_add(fds, &count,
+			 source->stranger[i].channel && !source->blocks_known ? -1 : source->stranger[i].fd,
+			 POLLIN);
 	if (source->feeder != NULL && feeder_wants_main(source->feeder))
 		poll_add(fds, &count, source->main.fd, POLLIN);
 	if (link != NULL && source->main.fd >= 0)

@@ -155,6 +155,18 @@ static enum decant_migration_state proxy_outcome_state(enum proxy_outcome outcom
 
 /* ---- the source's monitor ---- */
 
+/* What cannot be found makes it a fallback, when QEMU has come. */
+static int source_memory(struct proxy *proxy, struct qmp *qmp, struct decant_error *err)
+{
+	struct decant_error why = DECANT_ERROR_INIT;
+	const int ret = guest_ram_find(qmp_pid(qmp), qmp, NULL, &proxy->ram, &why);
+
+	if (ret == 0 || proxy->options->fallback)
+		return 0;
+	*err = why;
+	return ret;
+}
+
 static int source_monitor(struct proxy *proxy, struct decant_error *err)
 {
 	const struct options_proxy *options = proxy->options;
@@ -170,7 +182,7 @@ static int source_monitor(struct proxy *proxy, struct decant_error *err)
 	if (ret == 0 && preflight_unfit(proxy->preflight) != NULL && !options->fallback)
 		ret = decant_error_set(err, -ENOTSUP, "%s", preflight_unfit(proxy->preflight));
 	if (ret == 0 && preflight_unfit(proxy->preflight) == NULL)
-		ret = guest_ram_find(qmp_pid(qmp), qmp, NULL, &proxy->ram, err);
+		ret = source_memory(proxy, qmp, err);
 	if (ret == 0)
 		ret = preflight_change(proxy->preflight, qmp, err);
 	qmp_close(qmp);
