@@ -62,6 +62,8 @@ struct proxy_source {
 	struct feeder *feeder;
 	struct relay main;
 	struct relay relay[RELAYS_MAX]; /* disks; and multifd's where all passes unchanged */
+	enum link_service service[RELAYS_MAX];
+	uint64_t channel_bytes; /* of multifd's relays */
 	uint32_t relays;
 	struct source_stranger {
 		int fd;
@@ -188,8 +190,8 @@ static void source_stats(struct proxy_source *source)
 	}
 	if (source->feeder != NULL)
 		feeder_get_stats(source->feeder, &fed);
-	stats->stream_bytes = fed.stream_bytes;
-	stats->forwarded_bytes = fed.forwarded_bytes;
+	stats->stream_bytes = fed.stream_bytes + source->channel_bytes;
+	stats->forwarded_bytes = fed.forwarded_bytes + source->channel_bytes;
 	stats->dirty_pages = fed.dirty_pages;
 	stats->passed_block_bytes = fed.passing_bytes;
 	stats->drain_ns = fed.drain_ns;
@@ -408,7 +410,7 @@ static int source_add_relay(struct proxy_source *source, int fd, enum link_servi
 	}
 	*relay = (struct relay)RELAY_INIT;
 	relay_begin(relay, fd, id);
-	source->relays++;
+	source->service[source->relays++] = service;
 	return 0;
 }
 
@@ -620,13 +622,15 @@ static void source_pump_relays(struct proxy_source *source)
 		const uint64_t before = relay->in_bytes + relay->out_bytes;
 		const int ret = relay_pump(relay, link, &why);
 
-		source->stats.disk_bytes += relay->in_bytes + relay->out_bytes - before;
+		*(source->service[i] == LINK_DISK ? &source->stats.disk_bytes : &source->channel_bytes) +=
+			relay->in_bytes + relay->out_bytes - before;
 		if (ret == 0) {
+			source->service[left] = source->service[i];
 			source->relay[left++] = *relay;
 			continue;
 		}
 		if (ret < 0)
-			log_info(&source->opts.log, "a connection of a disk: %s", why.msg);
+			log_info(&source->opts.log, "%s", why.msg);
 		relay_close(relay, link, ret < 0 ? ECONNRESET : 0);
 	}
 	source->relays = left;
