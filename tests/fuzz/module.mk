@@ -20,6 +20,8 @@ fuzz_session_srcs := \
 	tests/fuzz/state_list.c
 fuzz_targets += fuzz_control
 fuzz_control_srcs := tests/fuzz/fuzz_control.c
+fuzz_targets += fuzz_qmp
+fuzz_qmp_srcs := tests/fuzz/fuzz_qmp.c
 
 fuzz_seed_srcs := \
 	tests/support/fake_kvm.c \

@@ -251,6 +251,12 @@ static void preflight_add_blocks(struct preflight *preflight, const struct guest
 		json_add_number(item, "length", block->length);
 		json_add_number(item, "page_size", block->page_size);
 		json_object_array_add(list, item);
+		if (block->length % block->page_size != 0)
+			preflight_refuse(preflight, "memory",
+					 "QEMU's memory: backend %.60s has %" PRIu64
+					 " bytes, no multiple of its pages of "
+					 "%" PRIu64 "; give it a size= that is, at both ends",
+					 block->name, block->length, block->page_size);
 	}
 	json_object_object_add(preflight->facts, "blocks", list);
 }

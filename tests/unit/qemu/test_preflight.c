@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <errno.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -446,6 +447,21 @@ static void test_look__memory(void **state)
 	look_and_end_unfit("process", "there is none");
 }
 
+static void test_look__odd_huge_pages(void **state)
+{
+	int huge = memfd_create("memory-backend-memfd", MFD_HUGETLB | MFD_HUGE_2MB);
+	(void)state;
+
+	assert_int_equal(ftruncate(huge, 32 << 20), 0);
+	begin(PREFLIGHT_SOURCE);
+	fake_proc_map(&proc, UINT64_C(0x7f0020000000), 32 << 20, true, huge, 0,
+		      "/memfd:memory-backend-memfd (deleted)", 8);
+	fake_qmp_answer(fake, "query-memory-size-summary", "{\"base-memory\": 4096, \"plugged-memory\": 0}");
+	fake_qmp_answer(fake, "query-memdev", "[{\"id\": \"mem\", \"size\": 32505856, \"share\": true}]");
+	look_and_end_unfit("memory", "no multiple of its pages of 2097152; give it a size= that is");
+	close(huge);
+}
+
 /* Whatever an answer is: preflight says something of it, or that it cannot look. Nobody is told that it fits by silence. */
 static void test_look__odd_answers(void **state)
 {
@@ -757,6 +773,7 @@ int main(void)
 		cmocka_unit_test(test_look__version),
 		cmocka_unit_test(test_look__devices),
 		cmocka_unit_test(test_look__memory),
+		cmocka_unit_test(test_look__odd_huge_pages),
 		cmocka_unit_test(test_look__odd_answers),
 		cmocka_unit_test(test_look__monitor_gone),
 		cmocka_unit_test(test_look__all_at_once),
