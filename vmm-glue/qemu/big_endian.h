@@ -31,6 +31,12 @@ static inline uint64_t big_get64(const uint8_t *from)
 	return be64toh(value);
 }
 
+static inline void big_put32(uint8_t *to, uint32_t value)
+{
+	value = htobe32(value);
+	memcpy(to, &value, sizeof(value));
+}
+
 static inline void big_put64(uint8_t *to, uint64_t value)
 {
 	value = htobe64(value);

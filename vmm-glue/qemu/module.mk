@@ -4,6 +4,7 @@ vmm_srcs += \
 	vmm-glue/qemu/backends.c \
 	vmm-glue/qemu/feeder.c \
 	vmm-glue/qemu/guest_ram.c \
+	vmm-glue/qemu/idle_channels.c \
 	vmm-glue/qemu/intake.c \
 	vmm-glue/qemu/json.c \
 	vmm-glue/qemu/link.c \

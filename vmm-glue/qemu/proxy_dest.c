@@ -16,6 +16,7 @@
 #include "qemu/proxy_dest.h"
 
 #include "qemu/guest_ram.h"
+#include "qemu/idle_channels.h"
 #include "qemu/json.h"
 #include "qemu/link.h"
 #include "qemu/preflight.h"
@@ -45,6 +46,7 @@
 #define QEMU_LISTENS_NS (3 * NSEC_PER_SEC) /* for QEMU to listen; the source waits meanwhile */
 #define MONITOR_NS (5 * NSEC_PER_SEC)
 #define CONT_NS (10 * NSEC_PER_SEC)
+#define READS_NS (500 * NSEC_PER_MSEC) /* QEMU that reads nothing for so long waits for multifd's channels */
 
 struct proxy_dest {
 	/* set at creation, read-only after */
@@ -76,8 +78,10 @@ struct proxy_dest {
 	enum link_service service[RELAYS_MAX];
 	uint32_t relays;
 	struct return_path path;
-	bool begun;      /* the main connection is a relay */
-	bool main_ended; /* both ways */
+	struct idle_channels *idle; /* NULL: where all passes, the source's own channels do */
+	uint64_t idle_ns;           /* their next turn */
+	bool begun;                 /* the main connection is a relay */
+	bool main_ended;            /* both ways */
 	bool started;
 	struct proxy_stats stats;
 	uint64_t begin_ns, told_ns, cpu_ns;
@@ -333,6 +337,7 @@ void proxy_dest_free(struct proxy_dest *dest)
 	if (dest == NULL)
 		return;
 	dest_shut(dest, NULL, 0);
+	idle_channels_free(dest->idle);
 	if (dest->main_fd >= 0 && !dest->begun)
 		close(dest->main_fd);
 	decant_landing_free(dest->landing);
@@ -399,12 +404,24 @@ static int dest_connect(struct proxy_dest *dest, enum link_service service, stru
 	return unix_connect(path, clock_deadline_ns(QEMU_LISTENS_NS), dest->stop_fd, err);
 }
 
+static int dest_make_idle(struct proxy_dest *dest, struct decant_error *err)
+{
+	uint8_t uuid[IDLE_CHANNELS_UUID];
+	int ret = dest->pass ? 0 : idle_channels_uuid(unix_peer(dest->main_fd), NULL, uuid, err);
+
+	dest->idle_ns = CLOCK_NEVER;
+	return ret < 0 || dest->pass ? ret
+				     : idle_channels_new(dest->opts.socket, uuid, READS_NS, &dest->idle, err);
+}
+
 /* The first of the migration's is the one that was made when the source was met. */
 static int dest_descriptor(struct proxy_dest *dest, enum link_service service, struct relay *relay,
 			   struct decant_error *err)
 {
 	if (service != LINK_MIGRATION || dest->begun)
 		return dest_connect(dest, service, err);
+	if (dest_make_idle(dest, err) < 0)
+		return err->code;
 	dest->begun = true;
 	dest->begin_ns = clock_now_ns();
 	relay->in_path = &dest->path;
@@ -496,6 +513,12 @@ static int dest_pump(struct proxy_dest *dest, uint32_t index, struct decant_erro
 		judged = dest_main(dest, relay, ret, &why);
 		if (judged < 0)
 			*err = why;
+		if (dest->idle != NULL)
+			dest->idle_ns = idle_channels_turn(dest->idle, relay->fd, relay->out_bytes);
+	}
+	if (ret != 0 && dest_is_main(dest, index)) {
+		idle_channels_free(dest->idle);
+		dest->idle = NULL;
 	}
 	if (ret != 0)
 		relay_close(relay, dest->link, ret < 0 ? ECONNRESET : 0);
@@ -594,15 +617,20 @@ static nfds_t dest_fds(struct proxy_dest *dest, struct pollfd *fds)
 		if (events != 0)
 			fds[count++] = (struct pollfd){ .fd = dest->relay[i].fd, .events = events };
 	}
+	if (dest->idle != NULL)
+		count += idle_channels_poll(dest->idle, fds + count, IDLE_CHANNELS_MAX);
 	return count;
 }
 
 static int dest_wait(struct proxy_dest *dest, struct decant_error *err)
 {
-	struct pollfd fds[3 + RELAYS_MAX];
+	struct pollfd fds[3 + RELAYS_MAX + IDLE_CHANNELS_MAX];
 	const nfds_t count = dest_fds(dest, fds);
+	uint64_t until_ns = dest->told_ns + PROGRESS_NS;
 
-	if (poll(fds, count, clock_poll_ms(dest->told_ns + PROGRESS_NS)) < 0 && errno != EINTR)
+	if (dest->idle != NULL && dest->idle_ns < until_ns)
+		until_ns = dest->idle_ns;
+	if (poll(fds, count, clock_poll_ms(until_ns)) < 0 && errno != EINTR)
 		return decant_error_set(err, -errno, "poll: %s", strerror(errno));
 	link_clear(dest->link);
 	if (atomic_load_explicit(&dest->met, memory_order_acquire))

@@ -587,12 +587,18 @@ static int source_control(struct proxy_source *source, struct decant_error *err)
 	return 0;
 }
 
+/* With a disk there is a link before the migration has a stream of it. */
+static bool source_main_open(const struct proxy_source *source)
+{
+	return source->session.link != NULL && source->main.fd >= 0 && source->main.id != 0;
+}
+
 static int source_pump_main(struct proxy_source *source, struct decant_error *err)
 {
 	struct relay *main = &source->main;
 	int ret = source->feeder != NULL ? feeder_turn(source->feeder, err) : 0;
 
-	if (ret < 0 || source->feeder == NULL || source->session.link == NULL || main->fd < 0)
+	if (ret < 0 || source->feeder == NULL || !source_main_open(source))
 		return ret;
 	ret = relay_pump(main, source->session.link, err);
 	if (ret < 0 && !source->path.shut)
@@ -679,7 +685,7 @@ static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 			 POLLIN);
 	if (source->feeder != NULL && feeder_wants_main(source->feeder))
 		poll_add(fds, &count, source->main.fd, POLLIN);
-	if (link != NULL && source->main.fd >= 0)
+	if (source_main_open(source))
 		poll_add(fds, &count, source->main.fd, relay_events(&source->main, link));
 	for (uint32_t i = 0; source->feeder != NULL && (fd = feeder_channel(source->feeder, i)) != -2; i++)
 		poll_add(fds, &count, fd, POLLIN);

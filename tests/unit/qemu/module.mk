@@ -31,3 +31,5 @@ test_preflight_srcs := \
 	tests/support/fake_qmp.c \
 	tests/support/false_root.c \
 	tests/unit/qemu/test_preflight.c
+unit_tests += test_idle_channels
+test_idle_channels_srcs := tests/unit/qemu/test_idle_channels.c
