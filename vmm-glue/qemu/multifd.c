@@ -145,11 +145,12 @@ static int skip_step(struct multifd *multifd, struct multifd_event *event)
 	return STEP_ON;
 }
 
-/* Pages of memory that is shared: their offsets, neighbours in one. */
+/* Pages of memory that is shared: their offsets, neighbours of one kind in one. */
 static int pages_step(struct multifd *multifd, struct multifd_event *event)
 {
 	const uint32_t page = multifd->blocks->page_size, count = multifd->normal + multifd->zero;
 	uint32_t i = multifd->next;
+	bool zero;
 
 	if (i == count) {
 		multifd->skip = (uint64_t)multifd->normal * page;
@@ -157,11 +158,12 @@ static int pages_step(struct multifd *multifd, struct multifd_event *event)
 	}
 	event->block = multifd->block;
 	event->offset = multifd->offsets[i];
-	for (; i < count && multifd->offsets[i] == event->offset + event->bytes; i++) {
+	zero = i >= multifd->normal;
+	for (; i < count && multifd->offsets[i] == event->offset + event->bytes && (i >= multifd->normal) == zero;
+	     i++)
 		event->bytes += page;
-		event->zero_pages += i >= multifd->normal;
-		multifd->stats.pages++;
-	}
+	event->zero_pages = zero ? event->bytes / page : 0;
+	multifd->stats.pages += event->bytes / page;
 	multifd->stats.zero_pages += event->zero_pages;
 	multifd->next = i;
 	return MULTIFD_PAGES;

@@ -58,7 +58,7 @@ struct stream_event {
 	uint32_t block;      /* index in the list */
 	uint64_t offset;     /* in the block, bytes */
 	uint64_t bytes;      /* a run of whole pages */
-	uint64_t zero_pages; /* those of them that QEMU found to be zero: all or none in the main stream */
+	uint64_t zero_pages; /* of them: none, or all if QEMU found them to be zero */
 };
 
 struct stream_stats {

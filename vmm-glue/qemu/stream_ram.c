@@ -152,32 +152,26 @@ static int ram_record(struct stream *stream, uint64_t word, struct record *recor
 }
 
 /*
- * The records that follow each other page by page, which is what most of a migration is: no more than a comparison for each.
- * The last record may have its content yet to come. All of a run is zero, or nothing of it, since the two go different ways.
+ * The records that follow each other page by page, all with content or all without, which is what most of a migration is: no more than
+ * a comparison for each.
  */
-static void ram_run(struct stream *stream)
+static void ram_run(struct stream *stream, bool zero)
 {
 	struct stream_event *run = &stream->run;
 	struct intake *in = &stream->intake;
 	const uint64_t page = stream->blocks.page_size, length = stream->blocks.list[run->block].length;
+	const uint64_t flags = RAM_CONTINUE | (zero ? RAM_ZERO : RAM_PAGE);
+	const size_t record = 8 + (zero ? 1 : page);
 	const uint8_t *at = in->buffer + in->at, *end = in->buffer + in->end;
-	const bool zero = run->zero_pages > 0;
 	uint64_t next = run->offset + run->bytes;
 
-	while (next < length && (size_t)(end - at) >= 8 + page) {
-		const uint64_t word = big_get64(at);
-
-		if (!zero && word == (next | RAM_PAGE | RAM_CONTINUE)) {
-			at += 8 + page;
-		} else if (zero && word == (next | RAM_ZERO | RAM_CONTINUE) && at[8] == 0) {
-			at += 9;
-			run->zero_pages++;
-		} else {
-			break;
-		}
+	while (next < length && (size_t)(end - at) >= record && big_get64(at) == (next | flags) &&
+	       (!zero || at[8] == 0)) {
+		at += record;
 		next += page;
 	}
 	run->bytes = next - run->offset;
+	run->zero_pages = zero ? run->bytes / page : 0;
 	in->at = (size_t)(at - in->buffer);
 	intake_drop(in);
 }
@@ -206,7 +200,7 @@ static int ram_take(struct stream *stream, const struct record *record, struct s
 	intake_drop(&stream->intake);
 	if (record->zero || stream_has(stream, page)) {
 		intake_step(&stream->intake, record->zero ? 0 : page);
-		ram_run(stream);
+		ram_run(stream, record->zero);
 	} else {
 		stream->skip = page;
 	}
