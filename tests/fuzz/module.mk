@@ -22,15 +22,21 @@ fuzz_targets += fuzz_control
 fuzz_control_srcs := tests/fuzz/fuzz_control.c
 fuzz_targets += fuzz_qmp
 fuzz_qmp_srcs := tests/fuzz/fuzz_qmp.c
+fuzz_targets += fuzz_qemu_stream
+fuzz_qemu_stream_srcs := tests/fuzz/fuzz_qemu_stream.c
+fuzz_targets += fuzz_qemu_multifd
+fuzz_qemu_multifd_srcs := tests/fuzz/fuzz_qemu_multifd.c
 
 fuzz_seed_srcs := \
 	tests/support/fake_kvm.c \
+	tests/support/qemu_stream.c \
 	tests/support/wire_any.c \
 	tests/fuzz/seed.c \
+	tests/fuzz/seed_qemu.c \
 	tests/fuzz/seed_session.c \
 	tests/fuzz/seed_vm.c \
 	tests/fuzz/state_list.c
-$(O)/tests/seed: $(fuzz_seed_srcs) $(O)/libdecant-kvm.a $(O)/libdecant.a
+$(O)/tests/seed: $(fuzz_seed_srcs) $(O)/libvmm.a $(O)/libdecant-kvm.a $(O)/libdecant.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(DECANT_CPPFLAGS) -Iinclude -Itransport -Ivmm-glue -Itests $(CPPFLAGS) $(DECANT_CFLAGS) $(CFLAGS) \
 		$(DECANT_LDFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS)

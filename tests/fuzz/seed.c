@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 	}
 	corpus = argv[1];
 	if (seed_messages() < 0 || seed_states() < 0 || seed_private_data() < 0 || seed_requests() < 0 ||
-	    seed_kvm() < 0 || seed_sessions() < 0)
+	    seed_kvm() < 0 || seed_sessions() < 0 || seed_qemu() < 0)
 		return 1;
 	return 0;
 }

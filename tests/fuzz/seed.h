@@ -12,5 +12,7 @@ int seed_write(const char *target, const char *name, const void *bytes, size_t l
 int seed_kvm(void);
 /* seed_session.c: fuzz_session, with whole sessions and parts of them */
 int seed_sessions(void);
+/* seed_qemu.c: fuzz_qemu_stream and fuzz_qemu_multifd */
+int seed_qemu(void);
 
 #endif
