@@ -122,6 +122,7 @@ decant_srcs :=
 unit_tests :=
 integration_tests :=
 script_tests :=
+test_tools :=
 fuzz_targets :=
 bench_srcs :=
 observe_srcs :=

@@ -5,6 +5,7 @@
 #   unit_tests, integration_tests   program names; <name>_srcs names the sources
 #   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
 #   script_tests                    paths of executable scripts
+#   test_tools                      program names, in $(O)/tests/tools: what scripts use
 #   asan_scripts                    those of them that group asan of make check runs, too
 #   rdma_kvm_scripts, hosts_scripts  the same for VMs: with RDMA and a KVM for its guests, or two of them on one network
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
@@ -26,6 +27,7 @@ endef
 $(foreach t,$(unit_tests),$(eval $(call test_program,$(t),unit)))
 $(foreach t,$(integration_tests),$(eval $(call test_program,$(t),integration)))
 $(foreach t,$(rdma_tests),$(eval $(call test_program,$(t),rdma)))
+$(foreach t,$(test_tools),$(eval $(call test_program,$(t),tools)))
 $(foreach t,$(fuzz_targets),$(eval $(call test_program,$(t),fuzz)))
 
 # The library as one object that calls lib_socket() and not socket(), and so on for all that support/lib_calls_private.h declares.
@@ -41,8 +43,9 @@ unit_programs := $(addprefix $(O)/tests/unit/,$(unit_tests))
 integration_programs := $(addprefix $(O)/tests/integration/,$(integration_tests))
 rdma_programs := $(addprefix $(O)/tests/rdma/,$(rdma_tests))
 fuzz_programs := $(addprefix $(O)/tests/fuzz/,$(fuzz_targets))
+tool_programs := $(addprefix $(O)/tests/tools/,$(test_tools))
 
-$(unit_programs) $(integration_programs) $(rdma_programs):
+$(unit_programs) $(integration_programs) $(rdma_programs) $(tool_programs):
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(TEST_LIBS)
 $(fuzz_programs):
@@ -64,7 +67,7 @@ $(O)/tests/list: FORCE
 	@printf '$(subst \n ,\n,$(list_text))' > $@
 
 .PHONY: tests
-tests: $(unit_programs) $(integration_programs) $(rdma_programs) $(O)/tests/list ## build the test programs
+tests: $(unit_programs) $(integration_programs) $(rdma_programs) $(tool_programs) $(O)/tests/list ## build the test programs
 
 run_tests = $(PYTHON) tests/run-tests.py --list $(O)/tests/list --build $(O) --san '$(SAN)' $(TEST_FLAGS)
 .PHONY: unit integration scripts asan-scripts rdma
@@ -74,7 +77,7 @@ integration: all $(integration_programs) $(O)/tests/list ## run the integration 
 	$(run_tests) --suite integration
 rdma: all $(rdma_programs) $(O)/tests/list ## run the tests over RDMA, on a machine with a rail (else tests/vm/run --rdma -- make rdma)
 	$(run_tests) --suite rdma
-scripts: all $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
+scripts: all $(tool_programs) $(O)/tests/list ## run the tests that are scripts: the command line, the libraries as installed
 	$(run_tests) --suite script
 asan-scripts: all $(O)/tests/list
 	$(run_tests) --suite asan-script

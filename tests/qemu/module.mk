@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: BSD-2-Clause
+test_tools += stream_take
+stream_take_srcs := tests/qemu/stream_take.c
+test_tools += stream_speed
+stream_speed_srcs := \
+	tests/qemu/stream_speed.c \
+	tests/support/qemu_stream.c
