@@ -24,6 +24,7 @@ from scenarios import GROUPS, LINES, group_of
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 TRIES = 2
 VM_SECONDS = 1800  # before the VMs are given up
+VM_MEASURE_SECONDS = 150  # before one measure in them is: now and then an emulated host stands still
 
 
 def rounds_of(lines, count):
@@ -98,7 +99,7 @@ def in_vms(group, lines, chosen):
 
 def run_inside(chosen):
     setup = measures.Setup(driver=driver_of(chosen), memory=chosen.memory, page_size=chosen.page_size, host=chosen.host,
-                           receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_SECONDS / 4)
+                           receiver=places.Place(chosen.receive_by), device=chosen.device, seconds=VM_MEASURE_SECONDS)
     lines = [line for line in wanted_lines(chosen.only, False) if group_of(line) == chosen.group]
     group = GROUPS[chosen.group]
     report.save(chosen.found, measure(group.measures, lines, setup, chosen.runs, group.besides))

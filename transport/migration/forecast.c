@@ -78,6 +78,23 @@ void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_byt
 	forecast->gap_bytes = gap_bytes;
 }
 
+void forecast_armed(struct forecast *forecast, uint64_t bytes, uint64_t ns)
+{
+	if (bytes == 0)
+		return;
+	forecast->armed_bytes = bytes;
+	forecast->armed_ns = ns;
+}
+
+/* From the look to the pause, if it is to be with @bytes. */
+static uint64_t before_pause_ns(const struct forecast *forecast, uint64_t bytes)
+{
+	if (forecast->armed_bytes == 0)
+		return forecast->between_ns;
+	return forecast->between_ns +
+	       (uint64_t)((double)bytes * (double)forecast->armed_ns / (double)forecast->armed_bytes);
+}
+
 uint64_t forecast_rate_Bps(const struct forecast *forecast)
 {
 	uint64_t best = 0;
@@ -160,14 +177,14 @@ struct forecast_outlook forecast_look(const struct forecast *forecast, uint64_t 
 		switch (forecast_decide(&played, bytes, now_ns + passed_ns)) {
 		case FORECAST_SWITCH:
 			outlook.downtime_ns = forecast_downtime_ns(&played, bytes);
-			outlook.left_ns = passed_ns + outlook.downtime_ns;
+			outlook.left_ns = passed_ns + before_pause_ns(forecast, bytes) + outlook.downtime_ns;
 			return outlook;
 		case FORECAST_NEVER:
 			return outlook;
 		case FORECAST_PASS:
 			pass_ns = forecast->pass_fixed_ns +
 				  time_ns(with_gaps(forecast, bytes), forecast->rate_Bps[0]);
-			passed_ns += pass_ns;
+			passed_ns += forecast->between_ns + pass_ns + forecast->harvest_ns;
 			bytes = expect_dirty(forecast, pass_ns);
 		}
 	}

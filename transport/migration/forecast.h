@@ -10,7 +10,8 @@
  * What the end will be like is found by playing the passes to come with the same rule of when to switch over. A pass takes its bytes by
  * the last rate, and what any pass costs. In that time the guest writes at the rate that the last pass has shown, but never
  * more pages than it ever did: that is its working set. A pass that was shorter than the one before it and yet found as much
- * dirty says that the working set was full, so the next will be, too.
+ * dirty says that the working set was full, so the next will be, too. Between passes the dirty log is fetched and the outlook told; before the
+ * pause the last pages are re-armed and listed. Of a second these are nothing, of a millisecond the half.
  */
 #ifndef MIGRATION_FORECAST_H
 #define MIGRATION_FORECAST_H
@@ -32,6 +33,10 @@ struct forecast {
 	uint32_t stagnant;                 /* decisions in a row without a better best_bytes */
 	uint64_t stagnant_since_ns;
 	uint64_t pass_fixed_ns; /* of a pass, whatever it sends */
+	uint64_t between_ns;    /* from a look to what follows it: the callers' progress is told */
+	uint64_t harvest_ns;    /* from the end of a pass to the look */
+	uint64_t armed_ns;      /* to re-arm, in the last pass, */
+	uint64_t armed_bytes;   /* so much; 0: none yet */
 	uint64_t filled_bytes;  /* a pass that sent so much that was dirty, the last one, 0: none yet, */
 	uint64_t gap_bytes;     /* has filled gaps with so much that was not */
 	uint64_t dirtied_ns;    /* in a pass that took so long, the last one, 0: none yet, */
@@ -62,6 +67,9 @@ void forecast_forget(struct forecast *forecast);
 
 /* forecast_filled() -- for @bytes that were dirty, a pass has filled gaps with @gap_bytes of clean pages */
 void forecast_filled(struct forecast *forecast, uint64_t bytes, uint64_t gap_bytes);
+
+/* forecast_armed() -- to re-arm @bytes has taken @ns, as it will before the pause */
+void forecast_armed(struct forecast *forecast, uint64_t bytes, uint64_t ns);
 
 /* forecast_rate_Bps() -- the best of the last passes: with the vCPUs stopped it will hardly be less. 0: unknown */
 uint64_t forecast_rate_Bps(const struct forecast *forecast);

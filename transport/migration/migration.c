@@ -424,9 +424,13 @@ static int take_verdict(struct decant_migration *m, struct decant_error *err)
 	return 0;
 }
 
-/* The first pass alone does not tell how the guest writes, so the forecast after it does not count. */
-static void judge_forecasts(struct decant_stats *now)
+/*
+ * The first pass alone does not tell how the guest writes, so the forecast after it does not count. The end that was foretold is the guest
+ * running there, not this end hearing of it.
+ */
+static void judge_forecasts(struct decant_stats *now, uint64_t left_ns)
 {
+	const uint64_t end_ns = left_ns + now->downtime_ns;
 	const uint32_t passes = now->passes < DECANT_PASSES_MAX ? now->passes : DECANT_PASSES_MAX;
 
 	for (uint32_t i = 1; i < passes; i++) {
@@ -435,8 +439,7 @@ static void judge_forecasts(struct decant_stats *now)
 
 		if (forecast->made_ns == 0)
 			continue;
-		left = forecast_error_permille(forecast->left_ns,
-					       now->total_ns - now->verify_ns - forecast->made_ns);
+		left = forecast_error_permille(forecast->left_ns, end_ns - forecast->made_ns);
 		downtime = forecast_error_permille(forecast->downtime_ns, now->downtime_ns);
 		now->forecasts_judged++;
 		if (left > now->forecast_left_error_permille)
@@ -454,7 +457,7 @@ static void stage_farewell(struct decant_migration *m)
 	m->now.total_ns = clock_now_ns() - m->start_ns;
 	m->now.progress_permille = 1000;
 	m->now.forecast_total_ns = 0;
-	judge_forecasts(&m->now);
+	judge_forecasts(&m->now, m->left_ns - m->start_ns);
 	m->now.source_allocated = decant_memory_allocated(m->memory);
 	mover_stop_data(m->mover);
 	migration_step(m, SOURCE_RUNNING, &err);

@@ -116,6 +116,17 @@ static int send_inline(struct decant_migration *m, uint32_t index, uint64_t offs
 	return rc;
 }
 
+static int rearm_chunk(struct decant_migration *m, uint32_t index, uint64_t first, uint64_t pages,
+		       const uint64_t *bitmap, struct decant_error *err)
+{
+	const uint64_t begun = clock_now_ns();
+	const int rc = m->ops.dirty_clear(m->vmm, index, first, pages, bitmap, err);
+
+	m->pass_armed_ns += clock_now_ns() - begun;
+	m->pass_armed_bytes += bitmap_count(bitmap, 0, pages) * DECANT_PAGE_SIZE;
+	return rc;
+}
+
 /* Sends the dirty pages of the chunk that starts at page @first, and forgets them. */
 static int send_chunk(struct decant_migration *m, uint32_t index, uint64_t first, uint64_t pages, bool paused,
 		      struct decant_error *err)
@@ -129,7 +140,7 @@ static int send_chunk(struct decant_migration *m, uint32_t index, uint64_t first
 	if (paused && !mover_is_announced(m->mover, index, offset))
 		return send_inline(m, index, offset, bitmap, pages, err);
 	if (!paused) {
-		rc = m->ops.dirty_clear(m->vmm, index, first, pages, bitmap, err);
+		rc = rearm_chunk(m, index, first, pages, bitmap, err);
 		/* in the pause it would be pages of the stop list, which is on its way */
 		m->pass_gap_bytes += gaps_fill(bitmap, mover_sent(m->mover, index) + first / 64, pages,
 					       m->gap_pages) *
@@ -233,7 +244,9 @@ void precopy_pass_begin(struct decant_migration *m, uint64_t dirty_pages)
 	pass->dirty_pages += dirty_pages;
 	m->pass_start_ns = clock_now_ns();
 	m->pass_start_bytes = sent_bytes(m);
-	m->pass_gap_bytes = 0;
+	m->pass_gap_bytes = m->pass_armed_ns = m->pass_armed_bytes = 0;
+	if (m->look_ns != 0)
+		m->forecast.between_ns = m->pass_start_ns - m->look_ns;
 }
 
 void precopy_pass_more(struct decant_migration *m, uint64_t dirty_pages)
@@ -268,6 +281,7 @@ void precopy_pass_end(struct decant_migration *m)
 	forget_lost_fabric(m);
 	forecast_measured(&m->forecast, bytes, ns);
 	forecast_filled(&m->forecast, needed, m->pass_gap_bytes);
+	forecast_armed(&m->forecast, m->pass_armed_bytes, m->pass_armed_ns);
 }
 
 /* ---- the loop ---- */
@@ -314,8 +328,8 @@ static int look(struct decant_migration *m, enum forecast_decision *decision, st
 	if (rc < 0)
 		return rc;
 	now = clock_now_ns();
-	m->harvest_ns = now - begun;
-	m->harvest_at_ns = now;
+	m->harvest_ns = m->forecast.harvest_ns = now - begun;
+	m->harvest_at_ns = m->look_ns = now;
 	m->gap_pages = gaps_worth(forecast_rate_Bps(&m->forecast), mover_write_cost_ns(m->mover));
 	m->now.dirty_rate_Bps = pass_ns == 0 ? 0
 					     : (uint64_t)((double)bytes * (double)NSEC_PER_SEC / (double)pass_ns);

@@ -45,10 +45,12 @@ struct decant_migration {
 	uint64_t start_ns, deadline_ns, progress_ns, cpu_start_ns;
 	uint64_t pass_start_ns, pass_start_bytes; /* 0 ns: no pass is under way */
 	uint64_t pass_gap_bytes;                  /* of clean pages that fill gaps */
+	uint64_t pass_armed_ns, pass_armed_bytes; /* to re-arm what is dirty, and how much that was */
 	uint32_t measured_failovers;              /* of the mover, when the last pass was measured */
 	uint64_t pass_ns;                         /* of the last pass that has ended */
 	uint64_t harvest_ns;                      /* of the last one, */
 	uint64_t harvest_at_ns;                   /* which ended then */
+	uint64_t look_ns;                         /* the last look between passes was then; 0: there was none */
 	uint64_t left_ns;                         /* the pause began */
 	uint32_t lease_ms;
 	enum handover_source_event learnt; /* what became of GO: RUNNING, NEVER, or SILENCE */

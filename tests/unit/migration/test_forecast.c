@@ -209,6 +209,39 @@ static void test_forecast_look__each_pass_costs_something(void **state)
 	assert_true(forecast_look(&forecast, 256 * MIB, 0).left_ns >= before + 6 * NSEC_PER_MSEC);
 }
 
+static void test_forecast_look__counts_what_lies_between(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	uint64_t before;
+
+	(void)state;
+	/* to be sent in the pause: the pages are listed before it, and nothing else comes between */
+	forecast_dirtied(&forecast, MIB, NSEC_PER_SEC);
+	before = forecast_look(&forecast, MIB, 0).left_ns;
+	assert_int_equal(before, forecast_look(&forecast, MIB, 0).downtime_ns);
+	forecast_armed(&forecast, 2 * MIB, 4 * NSEC_PER_MSEC);
+	forecast_armed(&forecast, 0, 0);
+	forecast.between_ns = NSEC_PER_MSEC;
+	forecast.harvest_ns = 5 * NSEC_PER_MSEC;
+	assert_int_equal(forecast_look(&forecast, MIB, 0).left_ns, before + 3 * NSEC_PER_MSEC);
+	assert_int_equal(forecast_look(&forecast, MIB, 0).downtime_ns, before);
+}
+
+static void test_forecast_look__counts_what_lies_between_passes(void **state)
+{
+	struct forecast forecast = after_first_pass();
+	struct forecast_outlook before, after;
+
+	(void)state;
+	forecast_dirtied(&forecast, 256 * MIB, NSEC_PER_SEC);
+	before = forecast_look(&forecast, 256 * MIB, 0);
+	forecast.between_ns = NSEC_PER_MSEC;
+	forecast.harvest_ns = 5 * NSEC_PER_MSEC;
+	after = forecast_look(&forecast, 256 * MIB, 0);
+	/* three or four passes, and the pause */
+	assert_in_range(after.left_ns - before.left_ns, 19 * NSEC_PER_MSEC, 25 * NSEC_PER_MSEC);
+}
+
 static void test_forecast_look__no_end_in_sight(void **state)
 {
 	struct forecast forecast = after_first_pass();
@@ -262,6 +295,8 @@ int main(void)
 		cmocka_unit_test(test_forecast_look__plays_the_passes_to_come),
 		cmocka_unit_test(test_forecast_look__a_full_working_set_does_not_shrink),
 		cmocka_unit_test(test_forecast_look__each_pass_costs_something),
+		cmocka_unit_test(test_forecast_look__counts_what_lies_between),
+		cmocka_unit_test(test_forecast_look__counts_what_lies_between_passes),
 		cmocka_unit_test(test_forecast_look__no_end_in_sight),
 		cmocka_unit_test(test_forecast_look__changes_nothing),
 		cmocka_unit_test(test_forecast_error__is_a_share_of_what_came),
