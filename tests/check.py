@@ -17,6 +17,7 @@ import time
 
 BUDGET_SECONDS = 20 * 60
 FUZZ_SECONDS = 60
+FUZZ_SECONDS_OF = {"fuzz_frame": 20, "fuzz_kvm": 20, "fuzz_qemu_multifd": 20, "fuzz_qemu_stream": 30, "fuzz_qmp": 20}  # no peer says that before it is known
 FUZZ_AT_A_TIME = 3
 TEST_FLAGS = "--again --jobs 3"  # most tests wait more than they work
 FLAKY_MAX = 3
@@ -35,7 +36,7 @@ class Group:
 
 VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 300}
 VM_TRIES = 3  # QEMU's emulated SVM now and then never wakes a halted vCPU again; a test that fails is not tried again
-BESIDE = {"tidy": "rdma", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former
+BESIDE = {"tidy": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits
 VM_FAULTY = 125  # of tests/vm/run: the kernel complained, or RDMA resources are left
 GCC = ["CC=gcc", "WERROR=1"]
 CLANG = ["CC=clang", "WERROR=1"]
@@ -157,7 +158,7 @@ def fuzz_targets(options, group):
     names = sorted(name for name in os.listdir(folder) if os.access(os.path.join(folder, name), os.X_OK)
                    and os.path.isfile(os.path.join(folder, name)) and "." not in name) if os.path.isdir(folder) else []
     with concurrent.futures.ThreadPoolExecutor(FUZZ_AT_A_TIME) as lanes:
-        rows = list(lanes.map(lambda name: fuzz_target(folder, name, options.fuzz_seconds), names))
+        rows = list(lanes.map(lambda name: fuzz_target(folder, name, options.fuzz_seconds or FUZZ_SECONDS_OF.get(name, FUZZ_SECONDS)), names))
     return rows or [{"name": "fuzz", "result": "fail", "reason": "no targets"}]
 
 
@@ -229,7 +230,7 @@ def main():
     parser.add_argument("--make", default="make")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--group", action="append", help="only this group; may be repeated")
-    parser.add_argument("--fuzz-seconds", type=int, default=FUZZ_SECONDS, help="for each fuzz target")
+    parser.add_argument("--fuzz-seconds", type=int, help="for each fuzz target (20 to 60)")
     options = parser.parse_args()
     groups = [group for group in GROUPS if not options.group or group.name in options.group]
     os.environ["DECANT_VM_CACHE"] = os.path.abspath(options.build)
