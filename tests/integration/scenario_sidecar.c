@@ -38,10 +38,11 @@ struct sides {
 	int fd;
 	uint8_t *lent;  /* what the landing sees */
 	uint8_t *owned; /* the same pages, as their owner sees them */
-	bool refuse;
+	bool refuse, greets;
 
 	/* of the callbacks */
 	_Atomic unsigned forth, back, wrong, losses;
+	_Atomic bool greeted;
 	unsigned fail_at; /* of those that come back; 0: none */
 };
 
@@ -61,6 +62,8 @@ static int lend_memory(void *opaque, struct decant_state_reader *shape, const st
 	(void)shape;
 	if (sides->refuse || count != 1)
 		return decant_error_set(err, -EPERM, "not this one");
+	if (sides->greets && decant_landing_message(sides->landing, "hello", 5, err) < 0)
+		return err->code;
 	region.address = sides->lent;
 	region.fd = sides->fd;
 	region.fd_offset = FILE_OFFSET;
@@ -126,9 +129,11 @@ static void land(struct sides *sides, const struct rig *rig, bool zero_memory)
 static int hear(void *opaque, const void *data, size_t length, struct decant_error *err)
 {
 	struct sides *sides = opaque;
-	const unsigned due = atomic_fetch_add(&sides->back, 1);
-	unsigned number = ~0u;
+	unsigned number = ~0u, due;
 
+	if (sides->greets && atomic_exchange(&sides->greeted, true) == false)
+		return length == 5 && memcmp(data, "hello", 5) == 0 ? 0 : decant_error_set(err, -EPROTO, "no");
+	due = atomic_fetch_add(&sides->back, 1);
 	if (length >= sizeof(number))
 		memcpy(&number, data, sizeof(number));
 	if (number != due / 2 || length != sizeof(number) + number * 41 % 60000)
@@ -349,9 +354,10 @@ static void talk_and_push(struct sides *sides, unsigned first, unsigned count)
 void scenario_messages_back(struct rig *rig)
 {
 	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
-	struct sides sides = { 0 };
+	struct sides sides = { .greets = true }; /* before there is any memory */
 
 	begin(&sides, rig, true);
+	assert_true(atomic_load(&sides.greeted));
 	talk_and_push(&sides, 0, TALKS);
 	settle(&sides);
 	/* by now all have been said back, and the close waits for the last of them */

@@ -221,6 +221,12 @@ static void test_link_write__stops_at_the_window(void **state)
 	deliver_all();
 	expect_bytes(&destination, other, "not held up");
 	assert_int_equal(link_room(source.link, full), 0);
+	assert_int_equal(link_consume(destination.link, full, LINK_WINDOW / 4 - 1, &err), 0);
+	assert_int_equal(destination.queued, 0);
+	assert_int_equal(link_consume(destination.link, full, 1, &err), 0);
+	deliver_all();
+	assert_int_equal(link_room(source.link, full), LINK_WINDOW / 4);
+	read = LINK_WINDOW / 4;
 	while (link_peek(destination.link, full, &data, &length, &err) == 0 && length > 0) {
 		assert_int_equal(link_consume(destination.link, full, length < 5000 ? length : 5000, &err), 0);
 		read += length < 5000 ? length : 5000;
