@@ -9,15 +9,18 @@
 #include "integration/scenarios.h"
 
 #include <errno.h>
+#include <linux/memfd.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fabric/loop/loop.h"
+#include "support/hugepages.h"
 
 #define SIDE_PAGES SCALE(4096u, 2048u)
 #define SIDE_BYTES (SIDE_PAGES * PAGE)
@@ -39,6 +42,8 @@ struct sides {
 	uint8_t *lent;  /* what the landing sees */
 	uint8_t *owned; /* the same pages, as their owner sees them */
 	bool refuse, greets;
+	uint64_t page_size; /* of both ends */
+	blkcnt_t blocks;    /* of the file, when it was lent */
 
 	/* of the callbacks */
 	_Atomic unsigned forth, back, wrong, losses;
@@ -88,13 +93,22 @@ static void *landing_main(void *opaque)
 	return NULL;
 }
 
+static blkcnt_t file_blocks(const struct sides *sides)
+{
+	struct stat status;
+
+	assert_int_equal(fstat(sides->fd, &status), 0);
+	return status.st_blocks;
+}
+
 /* All of the file holds something, but a part of the region that is a hole. */
 static void dirty_memory(struct sides *sides)
 {
 	const uint64_t length = FILE_OFFSET + SIDE_BYTES + 2 * MIB;
 	uint8_t *file;
 
-	sides->fd = memfd_create("owned", MFD_CLOEXEC);
+	sides->fd = memfd_create("owned",
+				 MFD_CLOEXEC | (sides->page_size > PAGE ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
 	assert_true(sides->fd >= 0);
 	assert_int_equal(ftruncate(sides->fd, (off_t)length), 0);
 	file = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, sides->fd, 0);
@@ -104,6 +118,7 @@ static void dirty_memory(struct sides *sides)
 	sides->owned = file + FILE_OFFSET;
 	sides->lent = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sides->fd, FILE_OFFSET);
 	assert_ptr_not_equal(sides->lent, MAP_FAILED);
+	sides->blocks = file_blocks(sides);
 }
 
 static void land(struct sides *sides, const struct rig *rig, bool zero_memory)
@@ -159,6 +174,7 @@ static int connect_sides(struct sides *sides, const struct rig *rig, bool takes)
 
 	snprintf(region.name, sizeof(region.name), "pc.ram");
 	region.length = SIDE_BYTES;
+	region.page_size = sides->page_size > 0 ? sides->page_size : PAGE;
 	assert_int_equal(decant_memory_new(&sides->memory, NULL), 0);
 	assert_int_equal(decant_memory_allocate(sides->memory, &region, NULL), 0);
 	sides->base = decant_memory_region(sides->memory, 0)->address;
@@ -260,17 +276,24 @@ static void push_guest(struct sides *sides)
 	settle(sides);
 }
 
+static void move_guest(struct sides *sides, const struct rig *rig, struct decant_mover_stats *stats)
+{
+	begin(sides, rig, true);
+	/* it was made zero without filling a hole, or making one */
+	assert_int_equal(file_blocks(sides), sides->blocks);
+	assert_int_equal(sides->owned[0], 0);
+	push_guest(sides);
+	decant_mover_get_stats(sides->mover, stats);
+	part(sides);
+	expect_same(sides);
+}
+
 void scenario_memory_that_holds_something(struct rig *rig)
 {
 	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
 	struct sides sides = { 0 };
 
-	begin(&sides, rig, true);
-	push_guest(&sides);
-	decant_mover_get_stats(sides.mover, &stats);
-	part(&sides);
-
-	expect_same(&sides);
+	move_guest(&sides, rig, &stats);
 	/* three of four runs of 16 pages, and 13 of the run that was pushed last */
 	assert_int_equal(stats.pages_zero, SIDE_PAGES / 4 * 3 + 13);
 	assert_true(stats.pages_sent >= SIDE_PAGES / 4 + 4 + 3 + 3 && stats.pages_sent < SIDE_PAGES / 2);
@@ -279,6 +302,22 @@ void scenario_memory_that_holds_something(struct rig *rig)
 	assert_int_equal(stats.pushes, SIDE_PAGES / 16 + 3);
 	assert_true(stats.barriers >= 2 && stats.channels == 2 && stats.first_byte_ns != 0 && stats.cpu_ns > 0);
 	assert_true(stats.fabric[0] != '\0');
+	release(&sides);
+}
+
+/* hugetlbfs, at both ends: what is a hole is told otherwise there. */
+void scenario_memory_of_huge_pages(struct rig *rig)
+{
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { .page_size = 2 * MIB };
+	int ret = hugepages_reserve((unsigned)((FILE_OFFSET + 2 * SIDE_BYTES + 2 * MIB) / (2 * MIB)));
+
+	if (ret < 0) {
+		print_message("SKIP: 2 MiB pages: %s\n", strerror(-ret));
+		skip();
+	}
+	move_guest(&sides, rig, &stats);
+	assert_int_equal(stats.pages_zero, SIDE_PAGES / 4 * 3 + 13);
 	release(&sides);
 }
 

@@ -139,6 +139,7 @@
 	X(message_sink)                 \
 	X(message_sink_that_fails)      \
 	X(memory_that_holds_something)  \
+	X(memory_of_huge_pages)         \
 	X(memory_that_is_not_made_zero) \
 	X(memory_of_others_survives)    \
 	X(messages_back)                \
