@@ -192,9 +192,10 @@ struct decant_landing_opts {
 	size_t key_length;
 	const char *cpus; /* as decant_receiver_opts.cpus */
 	/*
-	 * Make all of the memory zero when create() has returned: for memory that may hold something, if every page of it will be pushed. Looks only at
-	 * what has pages behind it, by several threads, writes only where there is something else than zeros, and frees nothing. The
-	 * source can leave out pages of zeros then (decant_mover_push_zeros()).
+	 * Make all of the memory zero that create() has made or lent: for memory that may hold something, if every page of it will be pushed.
+	 * In the background, each granule before it is written to, all before the first barrier ends. Looks only at what has pages behind it,
+	 * writes only where there is something else than zeros, and frees nothing. The source can leave out pages of zeros then
+	 * (decant_mover_push_zeros()).
 	 */
 	bool zero_memory;
 };

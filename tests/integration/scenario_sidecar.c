@@ -25,6 +25,7 @@
 #define SIDE_PAGES SCALE(4096u, 2048u)
 #define SIDE_BYTES (SIDE_PAGES * PAGE)
 #define FILE_OFFSET (4 * MIB)
+#define BALLAST_BYTES SCALE(96 * MIB, 48 * MIB)
 #define TALKS SCALE(300u, 100u)
 
 struct sides {
@@ -44,6 +45,8 @@ struct sides {
 	bool refuse, greets;
 	uint64_t page_size; /* of both ends */
 	blkcnt_t blocks;    /* of the file, when it was lent */
+	uint32_t index;     /* of the region; 1: before it comes one that takes long to be made zero */
+	uint8_t *ballast;
 
 	/* of the callbacks */
 	_Atomic unsigned forth, back, wrong, losses;
@@ -62,11 +65,14 @@ static int lend_memory(void *opaque, struct decant_state_reader *shape, const st
 		       uint32_t count, struct decant_memory *memory, struct decant_error *err)
 {
 	struct sides *sides = opaque;
-	struct decant_region region = regions[0];
+	struct decant_region region = regions[sides->index], ballast = regions[0];
 
 	(void)shape;
-	if (sides->refuse || count != 1)
+	if (sides->refuse || count != sides->index + 1)
 		return decant_error_set(err, -EPERM, "not this one");
+	ballast.address = sides->ballast;
+	if (sides->index > 0 && decant_memory_add(memory, &ballast, err) < 0)
+		return err->code;
 	if (sides->greets && decant_landing_message(sides->landing, "hello", 5, err) < 0)
 		return err->code;
 	region.address = sides->lent;
@@ -119,6 +125,11 @@ static void dirty_memory(struct sides *sides)
 	sides->lent = mmap(NULL, SIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, sides->fd, FILE_OFFSET);
 	assert_ptr_not_equal(sides->lent, MAP_FAILED);
 	sides->blocks = file_blocks(sides);
+	if (sides->index == 0)
+		return;
+	sides->ballast = mmap(NULL, BALLAST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(sides->ballast, MAP_FAILED);
+	memset(sides->ballast, 0x77, BALLAST_BYTES);
 }
 
 static void land(struct sides *sides, const struct rig *rig, bool zero_memory)
@@ -169,15 +180,20 @@ static void count_loss(void *opaque, const struct decant_error *why)
 static int connect_sides(struct sides *sides, const struct rig *rig, bool takes)
 {
 	struct decant_mover_opts opts = DECANT_MOVER_OPTS_INIT;
-	struct decant_region region = DECANT_REGION_INIT;
+	struct decant_region region = DECANT_REGION_INIT, ballast = DECANT_REGION_INIT;
 	char peer[64];
 
 	snprintf(region.name, sizeof(region.name), "pc.ram");
+	snprintf(ballast.name, sizeof(ballast.name), "ballast");
+	ballast.length = BALLAST_BYTES;
+	ballast.guest_address = GIB;
 	region.length = SIDE_BYTES;
 	region.page_size = sides->page_size > 0 ? sides->page_size : PAGE;
 	assert_int_equal(decant_memory_new(&sides->memory, NULL), 0);
-	assert_int_equal(decant_memory_allocate(sides->memory, &region, NULL), 0);
-	sides->base = decant_memory_region(sides->memory, 0)->address;
+	if (sides->index > 0)
+		assert_int_equal(decant_memory_allocate(sides->memory, &ballast, NULL), 0);
+	assert_int_equal(decant_memory_allocate(sides->memory, &region, NULL), (int)sides->index);
+	sides->base = decant_memory_region(sides->memory, sides->index)->address;
 	snprintf(peer, sizeof(peer), "127.0.0.1:%u", decant_landing_port(sides->landing));
 	opts.peer = peer;
 	opts.fabric = rig->fabric;
@@ -198,13 +214,13 @@ static void begin(struct sides *sides, const struct rig *rig, bool zero_memory)
 
 static void push(struct sides *sides, uint64_t page, uint64_t pages)
 {
-	if (decant_mover_push(sides->mover, 0, page * PAGE, pages * PAGE, &sides->err) < 0)
+	if (decant_mover_push(sides->mover, sides->index, page * PAGE, pages * PAGE, &sides->err) < 0)
 		fail_msg("decant_mover_push: %s", sides->err.msg);
 }
 
 static void push_zeros(struct sides *sides, uint64_t page, uint64_t pages)
 {
-	if (decant_mover_push_zeros(sides->mover, 0, page * PAGE, pages * PAGE, &sides->err) < 0)
+	if (decant_mover_push_zeros(sides->mover, sides->index, page * PAGE, pages * PAGE, &sides->err) < 0)
 		fail_msg("decant_mover_push_zeros: %s", sides->err.msg);
 }
 
@@ -235,6 +251,7 @@ static void release(struct sides *sides)
 	decant_memory_free(sides->memory);
 	assert_int_equal(memcmp(sides->lent, sides->owned, SIDE_BYTES), 0);
 	assert_int_equal(munmap(sides->lent, SIDE_BYTES), 0);
+	assert_true(sides->ballast == NULL || munmap(sides->ballast, BALLAST_BYTES) == 0);
 	assert_int_equal(munmap(sides->owned - FILE_OFFSET, FILE_OFFSET + SIDE_BYTES + 2 * MIB), 0);
 	assert_int_equal(close(sides->fd), 0);
 }
@@ -276,12 +293,26 @@ static void push_guest(struct sides *sides)
 	settle(sides);
 }
 
+/* Through a mapping that fills no hole of the file: who reads one of shmem makes it a page. */
+static void expect_zeros(const struct sides *sides)
+{
+	static uint8_t bytes[2 * MIB];
+
+	for (uint64_t at = 0; at < SIDE_BYTES; at += sizeof(bytes)) {
+		assert_int_equal(pread(sides->fd, bytes, sizeof(bytes), (off_t)(FILE_OFFSET + at)), sizeof(bytes));
+		for (size_t i = 0; i < sizeof(bytes); i++)
+			if (bytes[i] != 0)
+				fail_msg("not zero at %llu", (unsigned long long)(at + i));
+	}
+}
+
 static void move_guest(struct sides *sides, const struct rig *rig, struct decant_mover_stats *stats)
 {
 	begin(sides, rig, true);
-	/* it was made zero without filling a hole, or making one */
+	settle(sides);
+	/* it was made zero by then, without filling a hole, or making one */
 	assert_int_equal(file_blocks(sides), sides->blocks);
-	assert_int_equal(sides->owned[0], 0);
+	expect_zeros(sides);
 	push_guest(sides);
 	decant_mover_get_stats(sides->mover, stats);
 	part(sides);
@@ -302,6 +333,33 @@ void scenario_memory_that_holds_something(struct rig *rig)
 	assert_int_equal(stats.pushes, SIDE_PAGES / 16 + 3);
 	assert_true(stats.barriers >= 2 && stats.channels == 2 && stats.first_byte_ns != 0 && stats.cpu_ns > 0);
 	assert_true(stats.fabric[0] != '\0');
+	release(&sides);
+}
+
+/* What is pushed before its turn has come is not lost to it; and the first barrier waits until all are done. */
+void scenario_memory_made_zero_meanwhile(struct rig *rig)
+{
+	struct sides sides = { .index = 1 };
+
+	begin(&sides, rig, true);
+	memset(sides.base + 100 * PAGE, 0x42, 300 * PAGE);
+	push(&sides, 100, 300);
+	settle(&sides);
+	expect_same(&sides);
+	part(&sides);
+	expect_same(&sides);
+	release(&sides);
+}
+
+/* A source that has nothing to say gets what it was promised, too. */
+void scenario_memory_made_zero_alone(struct rig *rig)
+{
+	struct sides sides = { .index = 1 };
+
+	begin(&sides, rig, true);
+	part(&sides);
+	expect_zeros(&sides);
+	expect_around_untouched(&sides);
 	release(&sides);
 }
 

@@ -139,6 +139,8 @@
 	X(message_sink)                 \
 	X(message_sink_that_fails)      \
 	X(memory_that_holds_something)  \
+	X(memory_made_zero_meanwhile)   \
+	X(memory_made_zero_alone)       \
 	X(memory_of_huge_pages)         \
 	X(memory_that_is_not_made_zero) \
 	X(memory_of_others_survives)    \

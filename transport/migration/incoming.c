@@ -40,7 +40,7 @@
 
 /* ---- failing from a thread that is not the session's ---- */
 
-static void incoming_fail(struct incoming *in, const struct decant_error *why)
+void incoming_fail(struct incoming *in, const struct decant_error *why)
 {
 	{
 		DECANT_AUTO_UNLOCK(&in->lock);
@@ -98,21 +98,26 @@ static bool barrier_complete(struct incoming *in, uint32_t channel, uint64_t rou
 	if (in->acked_round >= round)
 		return false;
 	in->acked_round = round;
-	return true;
+	in->held_back = in->blanking;
+	return !in->blanking;
+}
+
+static void say_barrier(struct incoming *in, uint64_t epoch, uint64_t round)
+{
+	const struct wire_barrier_ack ack = { .epoch = epoch, .round = round };
+	uint8_t head[32];
+	const int length = wire_barrier_ack_encode(&ack, head, sizeof(head));
+
+	/* a connection that is lost shows in the session's thread */
+	peer_send(in->peer, WIRE_BARRIER_ACK, head, (size_t)length, NULL, 0, NULL);
 }
 
 static void on_barrier(void *opaque, uint32_t channel, uint64_t round)
 {
 	struct incoming *in = opaque;
-	struct wire_barrier_ack ack = { .epoch = in->barrier_epoch, .round = round };
-	uint8_t head[32];
-	int length;
 
-	if (!barrier_complete(in, channel, round))
-		return;
-	length = wire_barrier_ack_encode(&ack, head, sizeof(head));
-	/* a connection that is lost shows in the session's thread */
-	peer_send(in->peer, WIRE_BARRIER_ACK, head, (size_t)length, NULL, 0, NULL);
+	if (barrier_complete(in, channel, round))
+		say_barrier(in, in->barrier_epoch, round);
 }
 
 static int on_message(void *opaque, const void *data, size_t length, struct decant_error *err)
@@ -162,6 +167,88 @@ const struct fabric_sink_events incoming_sink_events = {
 	.message = on_message,
 	.lost = on_lost,
 };
+
+/* ---- memory that is to be zero ---- */
+
+static void on_blank(void *opaque, const struct decant_error *why)
+{
+	struct incoming *in = opaque;
+	uint64_t epoch = 0, round = 0;
+
+	if (why->code < 0) {
+		incoming_fail(in, why);
+		return;
+	}
+	{
+		DECANT_AUTO_UNLOCK(&in->lock);
+		in->blanking = false;
+		if (in->held_back) {
+			epoch = in->barrier_epoch;
+			round = in->acked_round;
+		}
+		in->held_back = false;
+		pthread_cond_broadcast(&in->blanked);
+	}
+	if (round != 0)
+		say_barrier(in, epoch, round);
+}
+
+int incoming_begin_blank(struct incoming *in, struct decant_error *err)
+{
+	const struct blank_opts opts = {
+		.memory = in->memory,
+		.threads = in->blank_threads,
+		.done = on_blank,
+		.opaque = in,
+	};
+	struct placement_scope scope;
+	int rc;
+
+	in->blanking = true;
+	placement_enter(in->placement, &scope);
+	rc = blank_new(&opts, &in->blank, err);
+	placement_leave(&scope);
+	return rc;
+}
+
+int incoming_await_zeros(struct incoming *in, struct decant_error *err)
+{
+	int rc = 0;
+
+	while (rc == 0) {
+		const struct timespec until = clock_timespec(clock_deadline_ns(MOVER_WAIT_NS));
+		bool blanking;
+
+		{
+			DECANT_AUTO_UNLOCK(&in->lock);
+			if (in->blanking)
+				pthread_cond_clockwait(&in->blanked, &in->lock, CLOCK_MONOTONIC, &until);
+			blanking = in->blanking;
+		}
+		if (!blanking)
+			return 0;
+		rc = incoming_failure(in, err);
+		if (rc == 0)
+			rc = peer_check(in->peer, err);
+		if (rc == 0 && in->cancelled)
+			rc = decant_error_set(err, -ECANCELED, "stopped");
+	}
+	return rc;
+}
+
+static void close_blank(struct incoming *in)
+{
+	struct blank *blank = in->blank;
+
+	if (blank == NULL)
+		return;
+	{
+		DECANT_AUTO_UNLOCK(&in->sink_lock);
+		in->gone_cpu_ns += blank_cpu_ns(blank);
+		in->blank = NULL;
+	}
+	blank_free(blank);
+}
 
 /* ---- registration ---- */
 
@@ -265,12 +352,30 @@ static void on_there(void *opaque, void *address, uint64_t length)
 	on_populated(opaque, (uint64_t)((char *)address - base) - job->offset, length, 0);
 }
 
+/* Of memory that may hold something: that goes before the pages are made to be there, or all of them would have to be looked at. */
+static void on_dirty(void *opaque, void *address, uint64_t length)
+{
+	const struct populate_job *job = opaque;
+	struct incoming *in = job->incoming;
+	const uint64_t offset = (uint64_t)((uint8_t *)address - (uint8_t *)in->region[job->region].address);
+	int rc = blank_range(in->blank, job->region, offset, length, NULL);
+
+	/* why it could not be, the blank has told */
+	if (rc < 0)
+		return;
+	if (!in->populated[job->region])
+		rc = populate_touch(in->pool, address, length);
+	on_populated(opaque, offset - job->offset, length, rc);
+}
+
 static int submit_job(struct incoming *in, struct populate_job *job, uint64_t length)
 {
 	const struct decant_region *region = &in->region[job->region];
 	const uint64_t granule = in->granule[job->region];
 	uint8_t *address = (uint8_t *)region->address + job->offset;
 
+	if (in->blank != NULL)
+		return populate_submit_work(in->pool, address, length, granule, region->numa_node, on_dirty, job);
 	if (in->populated[job->region])
 		return populate_submit_work(in->pool, address, length, granule, region->numa_node, on_there, job);
 	return populate_submit(in->pool, address, length, granule, region->numa_node, on_populated, job);
@@ -411,12 +516,14 @@ int incoming_new(const struct incoming_opts *opts, struct incoming **out, struct
 	in->log = opts->log;
 	in->max_memory = opts->max_memory;
 	in->zero_memory = opts->zero_memory;
+	in->blank_threads = opts->populate_threads;
 	in->features = opts->welcome.features;
 	in->token_ns = opts->peer_timeout_ns < UINT64_MAX / TOKEN_TIMEOUTS ? TOKEN_TIMEOUTS * opts->peer_timeout_ns
 									   : CLOCK_NEVER;
 	pthread_mutex_init(&in->sink_lock, NULL);
 	pthread_mutex_init(&in->lock, NULL);
 	pthread_cond_init(&in->exposed, NULL);
+	pthread_cond_init(&in->blanked, NULL);
 	peer_opts.opaque = in;
 	in->placement = opts->placement;
 	in->host = strdup(opts->host);
@@ -502,6 +609,7 @@ void incoming_stop(struct incoming *in)
 	/* the reader feeds the pool, and the pool answers over the connection */
 	peer_stop(in->peer);
 	close_pool(in);
+	close_blank(in);
 	incoming_release(in);
 }
 
@@ -521,6 +629,7 @@ void incoming_close(struct incoming *in)
 		free(in->asked[i]);
 	decant_memory_free(in->memory);
 	pthread_mutex_destroy(&in->lock);
+	pthread_cond_destroy(&in->blanked);
 	pthread_cond_destroy(&in->exposed);
 	pthread_mutex_destroy(&in->sink_lock);
 	auth_wipe(&in->auth);
@@ -555,6 +664,7 @@ struct decant_memory *incoming_take_memory(struct incoming *in)
 
 	/* no sink is open any more, so nothing is submitted; what was must be done with the memory */
 	close_pool(in);
+	close_blank(in);
 	incoming_release(in);
 	in->memory = NULL;
 	return memory;
@@ -571,6 +681,8 @@ uint64_t incoming_cpu_ns(struct incoming *in)
 			spent += in->fabric->sink_cpu_ns(in->sink);
 		if (in->pool != NULL)
 			spent += populate_cpu_ns(in->pool);
+		if (in->blank != NULL)
+			spent += blank_cpu_ns(in->blank);
 	}
 	return spent + peer_cpu_ns(in->peer);
 }

@@ -85,6 +85,9 @@ int incoming_append_chunk(const struct peer_message *message, struct incoming_by
 /* incoming_fence() -- after the return nothing more lands in the memory; idempotent */
 void incoming_fence(struct incoming *incoming);
 
+/* incoming_await_zeros() -- until all memory that was to be made zero is; 0, or why the session is over */
+int incoming_await_zeros(struct incoming *incoming, struct decant_error *err);
+
 /* incoming_refuse() -- tell the peer that it is over, and why */
 void incoming_refuse(struct incoming *incoming, const struct decant_error *why);
 

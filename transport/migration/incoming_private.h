@@ -4,6 +4,7 @@
 #define MIGRATION_INCOMING_PRIVATE_H
 
 #include "fabric/fabric.h"
+#include "migration/blank.h"
 #include "migration/granules.h"
 #include "migration/incoming.h"
 #include "migration/mover_private.h"
@@ -31,6 +32,7 @@ struct incoming {
 	uint64_t max_memory;
 	uint64_t features; /* of both ends */
 	bool zero_memory;
+	uint32_t blank_threads;
 	struct fabric_rail rail[FABRIC_RAILS_MAX]; /* that WELCOME has offered */
 	uint32_t rails;
 	struct peer *peer;
@@ -46,7 +48,8 @@ struct incoming {
 	bool populated[DECANT_REGIONS_MAX]; /* before it came here */
 	uint64_t granule[DECANT_REGIONS_MAX];
 	uint32_t regions;
-	atomic_bool prepared; /* release, with acquire in the reader: the four above */
+	struct blank *blank;  /* makes the memory zero; NULL: it stays as it is */
+	atomic_bool prepared; /* release, with acquire in the reader: the five above */
 
 	/* protected by sink_lock */
 	pthread_mutex_t sink_lock;
@@ -69,6 +72,9 @@ struct incoming {
 	uint64_t barrier_epoch;
 	uint64_t round[FABRIC_CHANNELS_MAX];
 	uint64_t acked_round;
+	bool blanking; /* not all of the memory is zero yet, where nothing was written: no barrier is acknowledged */
+	bool held_back; /* one is waiting for that: acked_round */
+	pthread_cond_t blanked;
 	uint64_t next_message;
 	bool rails_in_use;          /* the epoch's fabric has rails: its loss is told with LOST */
 	uint64_t lost_epoch;        /* the last that LOST was said of */
@@ -78,6 +84,12 @@ struct incoming {
 };
 
 extern const struct fabric_sink_events incoming_sink_events;
+
+/* incoming_fail() -- from a thread that is not the session's: that one ends the session */
+void incoming_fail(struct incoming *incoming, const struct decant_error *why);
+
+/* incoming_begin_blank() -- all memory is made zero, from now on and in the background, before anything is written to it */
+int incoming_begin_blank(struct incoming *incoming, struct decant_error *err);
 
 /* incoming_failure() -- what another thread than the session's has found; 0: nothing */
 int incoming_failure(struct incoming *incoming, struct decant_error *err);

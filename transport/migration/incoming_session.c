@@ -2,7 +2,6 @@
 /* incoming_session.c -- the destination's messages: making the VM, opening and fencing epochs, pages inline */
 #include "migration/incoming_private.h"
 
-#include "migration/blank.h"
 #include "migration/damage.h"
 #include "migration/host.h"
 #include "migration/memory_data.h"
@@ -202,7 +201,6 @@ static int adopt_memory(struct incoming *in, const struct decant_region *regions
 			return decant_error_set(err, -ENOMEM, "no memory for the table of granules");
 	}
 	in->regions = count;
-	in->prepared = true;
 	return 0;
 }
 
@@ -236,7 +234,8 @@ int incoming_prepare(struct incoming *in, struct decant_error *err)
 	if (rc == 0)
 		rc = adopt_memory(in, regions, count, err);
 	if (rc == 0 && in->zero_memory)
-		rc = blank_memory(in->pool, in->memory, &in->cancelled, err);
+		rc = incoming_begin_blank(in, err);
+	in->prepared = rc == 0;
 	if (rc == 0)
 		rc = say_prepared(in, err);
 	return rc;
@@ -250,6 +249,7 @@ static void reset_barriers(struct incoming *in, const struct wire_open *message)
 	in->channels = message->channels;
 	in->barrier_epoch = message->epoch;
 	in->acked_round = 0;
+	in->held_back = false;
 	in->rails_in_use = message->rails > 0;
 	memset(in->round, 0, sizeof(in->round));
 }
@@ -413,6 +413,10 @@ static int take_pages(struct incoming *in, const struct peer_message *message, s
 		return decant_error_set(err, -EPROTO, "PAGES beyond the regions");
 	first = pages.offset / in->granule[pages.region];
 	last = (pages.offset + pages.length - 1) / in->granule[pages.region];
+	if (in->blank != NULL)
+		rc = blank_range(in->blank, pages.region, pages.offset, pages.length, err);
+	if (rc < 0)
+		return rc;
 
 	/* in a granule of the fabric's the order of writes would be nobody's */
 	DECANT_AUTO_UNLOCK(&in->sink_lock);

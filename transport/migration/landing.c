@@ -226,6 +226,9 @@ static int serve(struct decant_landing *landing, struct incoming *incoming, stru
 		return rc;
 	}
 	incoming_fence(incoming);
+	rc = incoming_await_zeros(incoming, err);
+	if (rc < 0)
+		return rc;
 	talk_to(landing, NULL, false);
 	/* the answer to the goodbye: all that was pushed has landed or never will */
 	peer_send(incoming_peer(incoming), WIRE_BYE, NULL, 0, NULL, 0, NULL);

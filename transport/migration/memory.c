@@ -39,6 +39,7 @@
 #define MINCORE_PAGES 16384u
 #define MINCORE_PAGES_FIRST 64u /* at first, since an extent may be short */
 #define NO_BLOCKS UINT64_MAX
+#define HIDDEN_CALLS 256 /* without counting again */
 
 struct slot {
 	struct decant_region region;
@@ -50,6 +51,9 @@ struct slot {
 	 * saves counting again, so relaxed: a stale value only leads to another count.
 	 */
 	_Atomic uint64_t all_mapped_at;
+	/* hugetlb: the same when some were not, and how often that will do: "there may be some" is always right, and to count goes over it all */
+	_Atomic uint64_t hidden_at;
+	_Atomic int hidden_calls;
 };
 
 struct decant_memory {
@@ -149,6 +153,8 @@ static int append(struct decant_memory *memory, const struct decant_region *regi
 	slot->populated = false;
 	slot->tells_resident = owned || file_is_writable(region->fd);
 	atomic_init(&slot->all_mapped_at, NO_BLOCKS);
+	atomic_init(&slot->hidden_at, NO_BLOCKS);
+	atomic_init(&slot->hidden_calls, 0);
 	return (int)memory->count++;
 }
 
@@ -285,9 +291,15 @@ static bool huge_may_hide(const struct slot *slot)
 
 	if (before != NO_BLOCKS && before == atomic_load_explicit(&hint->all_mapped_at, memory_order_relaxed))
 		return false;
-	/* a page that is mapped while they are counted could make up for one that is hidden, so ask again afterwards */
-	if (huge_mapped_bytes(&slot->region) < before || file_bytes(slot->region.fd) != before)
+	if (before != NO_BLOCKS && before == atomic_load_explicit(&hint->hidden_at, memory_order_relaxed) &&
+	    atomic_fetch_sub_explicit(&hint->hidden_calls, 1, memory_order_relaxed) > 0)
 		return true;
+	/* a page that is mapped while they are counted could make up for one that is hidden, so ask again afterwards */
+	if (huge_mapped_bytes(&slot->region) < before || file_bytes(slot->region.fd) != before) {
+		atomic_store_explicit(&hint->hidden_calls, HIDDEN_CALLS, memory_order_relaxed);
+		atomic_store_explicit(&hint->hidden_at, before, memory_order_relaxed);
+		return true;
+	}
 	atomic_store_explicit(&hint->all_mapped_at, before, memory_order_relaxed);
 	return false;
 }

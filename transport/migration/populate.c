@@ -91,7 +91,7 @@ static bool cut_piece(struct job *job, struct piece *piece)
 	return job->taken == job->length;
 }
 
-static int touch(const struct populate *populate, void *address, uint64_t length)
+int populate_touch(const struct populate *populate, void *address, uint64_t length)
 {
 	if (resident_all(populate->resident_fd, address, length))
 		return 0;
@@ -107,7 +107,7 @@ static void run_piece(const struct populate *populate, const struct piece *piece
 		piece->work(piece->opaque, piece->address, piece->length);
 	else
 		piece->done(piece->opaque, piece->offset, piece->length,
-			    touch(populate, piece->address, piece->length));
+			    populate_touch(populate, piece->address, piece->length));
 }
 
 static void drop_head(struct populate *populate)

@@ -32,6 +32,9 @@ int populate_new(unsigned threads, struct populate **populate, struct decant_err
 int populate_submit(struct populate *populate, void *address, uint64_t length, uint64_t granule, int node,
 		    populate_done_fn *done, void *opaque);
 
+/* populate_touch() -- what populate_submit() does to one granule, here and now; its code. Any thread. */
+int populate_touch(const struct populate *populate, void *address, uint64_t length);
+
 /* Called like populate_done_fn, with the granule itself. */
 typedef void populate_work_fn(void *opaque, void *address, uint64_t length);
 

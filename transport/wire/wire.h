@@ -128,7 +128,7 @@ struct wire_hello {
 /* The bit by which a source says that it has a key: CHALLENGE, PROOF and PROVED come, and OPENED has no tokens. */
 #define WIRE_FEATURE_AUTH 8ull
 
-/* The bits of a push feeder: MESSAGE may come; the destination's memory is zeros at PREPARED. */
+/* The bits of a push feeder: MESSAGE may come; the destination makes its memory zero. */
 #define WIRE_FEATURE_MESSAGES 16ull
 #define WIRE_FEATURE_ZEROS 32ull
 
