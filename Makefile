@@ -230,7 +230,7 @@ install: all ## install below $(DESTDIR)$(prefix)
 	done
 	install -m 644 $(O)/decant.pc $(O)/decant-kvm.pc $(DESTDIR)$(pkgconfigdir)/
 	install -m 644 include/decant/*.h $(DESTDIR)$(includedir)/decant/
-	install -m 644 docs/man/decant.1 docs/man/decant-perf.1 $(DESTDIR)$(mandir)/man1/
+	install -m 644 docs/man/decant.1 docs/man/decant-perf.1 docs/man/decant-proxy.1 $(DESTDIR)$(mandir)/man1/
 	install -m 755 perf/decant-perf $(bench_programs) $(perf_dir)/
 	install -m 644 $(perf_modules) perf/README.md $(perf_dir)/
 	ln -sfr $(DESTDIR)$(bindir)/decant $(perf_dir)/../decant
@@ -243,7 +243,7 @@ uninstall: ## remove what install has put there
 	done
 	rm -f $(DESTDIR)$(pkgconfigdir)/decant.pc $(DESTDIR)$(pkgconfigdir)/decant-kvm.pc
 	rm -rf $(DESTDIR)$(includedir)/decant
-	rm -f $(DESTDIR)$(mandir)/man1/decant.1 $(DESTDIR)$(mandir)/man1/decant-perf.1
+	rm -f $(DESTDIR)$(mandir)/man1/decant.1 $(DESTDIR)$(mandir)/man1/decant-perf.1 $(DESTDIR)$(mandir)/man1/decant-proxy.1
 
 .PHONY: clean help
 clean: ## remove everything under $(O)

@@ -350,13 +350,14 @@ def probe_maps_nodes_and_cpus():
 def help_and_version():
     here = new_host()
     check(here.decant("--version").succeeded().out.startswith("decant 0."), "version")
-    verbs = ["run", "receive", "migrate", "list", "status", "pause", "resume", "cancel", "stop", "probe"]
+    verbs = ["run", "receive", "migrate", "list", "status", "pause", "resume", "cancel", "stop", "probe", "proxy"]
     for verb in verbs:
         check(verb in here.decant("--help").succeeded().out, verb)
         check(here.decant(verb, "--help").succeeded().out.startswith(f"decant {verb}"), verb)
-    page = subprocess.run(["man", "-l", "docs/man/decant.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=dict(os.environ, LC_ALL="C"), check=False) if os.path.exists("/usr/bin/man") else None
-    check(page is None or (page.returncode == 0 and not page.stderr), "the manual has mistakes")
+    for name in ("decant", "decant-proxy") if os.path.exists("/usr/bin/man") else ():
+        page = subprocess.run(["man", "-l", f"docs/man/{name}.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=dict(os.environ, LC_ALL="C"), check=False)
+        check(page.returncode == 0 and not page.stderr, f"the manual {name}(1) has mistakes: {page.stderr}")
 
 
 rig.skip_without_kvm()

@@ -316,10 +316,10 @@ void proxy_dest_stop(struct proxy_dest *dest)
 	io_wake_set(dest->stop_fd);
 }
 
-static void dest_shut(struct proxy_dest *dest, struct link *link, int code)
+static void dest_shut(struct proxy_dest *dest)
 {
 	for (uint32_t i = 0; i < dest->relays; i++)
-		relay_close(&dest->relay[i], link, code);
+		relay_close(&dest->relay[i], NULL, 0);
 	dest->relays = 0;
 }
 
@@ -336,7 +336,7 @@ void proxy_dest_free(struct proxy_dest *dest)
 {
 	if (dest == NULL)
 		return;
-	dest_shut(dest, NULL, 0);
+	dest_shut(dest);
 	idle_channels_free(dest->idle);
 	if (dest->main_fd >= 0 && !dest->begun)
 		close(dest->main_fd);
@@ -702,7 +702,7 @@ int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *sta
 		ret = dest_judge(dest, err);
 	if (ret < 0 && ret != -EREMOTEIO)
 		link_send_control(dest->link, LINK_ERROR, err->msg, NULL);
-	dest_shut(dest, NULL, 0);
+	dest_shut(dest);
 	dest_join(dest);
 	dest_stats(dest);
 	*stats = dest->stats;

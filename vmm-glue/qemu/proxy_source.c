@@ -137,14 +137,12 @@ void proxy_source_cancel(struct proxy_source *source)
 	io_wake_set(source->cancel_fd);
 }
 
-/* QEMU's connections, and the sockets: nothing more comes in. */
-static void source_shut(struct proxy_source *source, int code)
+/* QEMU's connections, and the sockets. The other sidecar is told why by a word, not stream by stream. */
+static void source_shut(struct proxy_source *source)
 {
-	struct link *link = source->session.link;
-
-	relay_close(&source->main, link, code);
+	relay_close(&source->main, NULL, 0);
 	for (uint32_t i = 0; i < source->relays; i++)
-		relay_close(&source->relay[i], link, code);
+		relay_close(&source->relay[i], NULL, 0);
 	source->relays = 0;
 	for (uint32_t i = 0; i < source->strangers; i++)
 		close(source->stranger[i].fd);
@@ -157,7 +155,7 @@ void proxy_source_free(struct proxy_source *source)
 {
 	if (source == NULL)
 		return;
-	source_shut(source, 0);
+	source_shut(source);
 	feeder_free(source->feeder);
 	proxy_session_close(&source->session, NULL);
 	guest_ram_free(source->own_ram);
@@ -796,7 +794,7 @@ int proxy_source_run(struct proxy_source *source, struct proxy_stats *stats, enu
 	if (ret < 0)
 		*outcome = source->stats.stage >= PROXY_LOADED ? PROXY_IN_DOUBT : PROXY_FAILED;
 	source_stats(source);
-	source_shut(source, ret < 0 ? ECONNRESET : 0);
+	source_shut(source);
 	proxy_session_close(&source->session, ret < 0 && ret != -EREMOTEIO ? err : NULL);
 	*stats = source->stats;
 	return ret;

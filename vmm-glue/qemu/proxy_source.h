@@ -36,7 +36,8 @@ struct proxy_source_ops {
 };
 
 struct proxy_source_opts {
-	const char *peer;   /* HOST:PORT of the other sidecar */
+	const char *
+		peer; /* HOST:PORT of the other sidecar; this and all texts stay the caller's, for as long as the source is there */
 	const char *socket; /* path: made here; QEMU's main connection and multifd's come to it */
 	const char *disks;  /* path: made here; connections to it go to the other sidecar's disks; NULL: none */
 	const char *fabric; /* as decant_mover_opts.fabric; NULL: auto */

@@ -33,3 +33,7 @@ test_preflight_srcs := \
 	tests/unit/qemu/test_preflight.c
 unit_tests += test_idle_channels
 test_idle_channels_srcs := tests/unit/qemu/test_idle_channels.c
+unit_tests += test_return_path
+test_return_path_srcs := tests/unit/qemu/test_return_path.c
+unit_tests += test_proxy
+test_proxy_srcs := tests/unit/qemu/test_proxy.c

@@ -13,3 +13,5 @@ unit_tests += test_options
 test_options_srcs := tests/unit/vmm/test_options.c
 unit_tests += test_report
 test_report_srcs := tests/unit/vmm/test_report.c
+unit_tests += test_options_proxy
+test_options_proxy_srcs := tests/unit/vmm/test_options_proxy.c
