@@ -95,7 +95,7 @@ reformat: ## lay the source out as .clang-format says
 	tools/lint.sh reformat
 
 # ---- suites of suites: they call make again, each with a build folder and flags of its own ----
-.PHONY: deps check check-long fuzz fuzz-long demo demo-rdma
+.PHONY: deps check check-long fuzz fuzz-long demo demo-rdma demo-qemu
 deps:
 	@tools/deps.sh build
 fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
@@ -107,6 +107,7 @@ fuzz-long: ## fuzz each target for FUZZ_SECONDS, or two hours; what is found sta
 check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
 	@tools/deps.sh build check vm
 	+@$(MAKE) --no-print-directory O=$(O) all tests
+	@[ -n "$$DECANT_QEMU" ] || perf/fetch-qemu $(O)/qemu
 	+@$(PYTHON) tests/check-long.py --build $(O)
 demo: ## migrate a running guest on this machine: FABRIC=tcp|loop MEMORY=1G WSS=40M
 	@tools/deps.sh build
@@ -116,3 +117,7 @@ demo-rdma: ## the same between two hosts over RDMA; in two VMs with soft-RoCE wh
 	@tools/deps.sh build
 	+@$(MAKE) --no-print-directory O=$(O) all
 	@tools/demo.sh --build $(O) --fabric rdma --memory '$(or $(MEMORY),256M)' --wss '$(or $(WSS),4M)'
+demo-qemu: ## migrate the guest of an unmodified QEMU to another QEMU on this machine: MEMORY=1G WSS=40M
+	@tools/deps.sh build qemu
+	+@$(MAKE) --no-print-directory O=$(O) all
+	@$(PYTHON) tools/demo-qemu.py --build $(O) --memory '$(or $(MEMORY),1G)' --wss '$(or $(WSS),40M)'

@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm] [bench]
+# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm] [qemu] [bench]
 #
 # Looks for the things themselves, not for packages, so that it is quick and needs no network when all is there. As root on
 # Debian or Ubuntu it installs what is missing; elsewhere it prints what to install and exits 1.
 #   build  compile the libraries and the program
 #   check  run `make check`
 #   vm     run something in a throw-away VM (tests/vm/run)
+#   qemu   run `make demo-qemu`
 #   bench  run `make bench`
 set -u
 
@@ -74,6 +75,11 @@ look_vm() {
 	need "the verbs provider of soft-RoCE" ibverbs-providers rxe_provider
 }
 
+look_qemu() {
+	need python3 python3 command_there python3
+	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
+}
+
 look_bench() {
 	need python3 python3 command_there python3
 	need iperf3 iperf3 command_there iperf3
@@ -100,9 +106,9 @@ look() {
 	local group
 	for group in "$@"; do
 		case $group in
-		build | check | vm | bench) "look_$group" ;;
+		build | check | vm | qemu | bench) "look_$group" ;;
 		*)
-			echo "deps.sh: unknown group '$group': build, check, vm or bench" >&2
+			echo "deps.sh: unknown group '$group': build, check, vm, qemu or bench" >&2
 			exit 2 ;;
 		esac
 	done

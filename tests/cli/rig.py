@@ -45,6 +45,12 @@ atexit.register(_clean_up)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
+def own(popen):
+    """It is ended when the program ends, or with the test that began it."""
+    _processes.append(popen)
+    return popen
+
+
 def path(name):
     return os.path.join(SCRATCH, name)
 
@@ -106,9 +112,8 @@ class Process:
         number = next(_number)
         self.out_path, self.err_path = path(f"{number}.out"), path(f"{number}.err")
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
-            self.popen = subprocess.Popen([*prefix, DECANT, *self.words], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                          env=host.env)
-        _processes.append(self.popen)
+            self.popen = own(subprocess.Popen([*prefix, DECANT, *self.words], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                              env=host.env))
         self.pid = self.popen.pid
 
     def out(self):

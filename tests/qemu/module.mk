@@ -5,3 +5,8 @@ test_tools += stream_speed
 stream_speed_srcs := \
 	tests/qemu/stream_speed.c \
 	tests/support/qemu_stream.c
+script_tests += \
+	tests/qemu/main_qemu.py \
+	tests/qemu/fire_qemu.py
+main_qemu_timeout := 600
+fire_qemu_timeout := 600
