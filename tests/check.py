@@ -34,7 +34,7 @@ class Group:
         self.seconds = 0.0
 
 
-VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 300}
+VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 600}
 VM_TRIES = 3  # QEMU's emulated SVM now and then never wakes a halted vCPU again; a test that fails is not tried again
 BESIDE = {"tidy": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits
 VM_FAULTY = 125  # of tests/vm/run: the kernel complained, or RDMA resources are left

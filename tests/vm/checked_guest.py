@@ -70,7 +70,7 @@ class Network:
         return self
 
     def __exit__(self, *_):
-        do("ip", "netns", "delete", OUTSIDE)
+        do("sh", "-ec", f"ip link delete out0; ip netns delete {OUTSIDE}")  # in this order: a namespace goes in its own time
         for host in HOSTS:
             for name in ("vx0", self.TAP, "br0"):
                 do("ip", "link", "delete", name, host=host)
@@ -159,7 +159,7 @@ class Qemu:
     def __init__(self, host, folder, incoming):
         self.host, self.name = host, f"{'incoming' if incoming else 'first'}{host}"
         self.monitor = f"/run/{self.name}.qmp"  # on that host, for others
-        self.log = os.path.join(folder, f"{self.name}.log")
+        self.folder, self.log = folder, os.path.join(folder, f"{self.name}.log")
         with open(self.log, "wb") as log:
             self.child = subprocess.Popen([*HOSTS[host], *self._words(folder), *(["-S", "-incoming", "defer"] if incoming else [])],
                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log)
