@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""moves_rdma.py -- the same between two hosts over RDMA: by decant, and by QEMU with pin-all off and on
+"""moves_rdma.py -- the same between two hosts over RDMA: by decant, by QEMU with pin-all off and on, and by QEMU with decant's sidecars
 
 Made for two VMs with soft-RoCE, in which QEMU is the installed one. There each host has one CPU, and the stress guest, which never idles,
 would have half of it. How much of it the migration wins back is the scheduler's doing. So the vCPU at the source steps back, for all alike.
@@ -8,6 +8,7 @@ import os
 
 from moves import Guest, is_vcpu, threads_of, timed
 from qemu import INSTALLED, QemuPair
+from sidecars import SidecarPair
 from vms import DecantPair
 
 GUEST = Guest(memory="256M", stress=("wss=4M", "data=196M", "zero=4M", "rate=1M"), max_downtime_ms=1000)
@@ -37,7 +38,12 @@ def decant_rdma(setup):
     return timed(setup, DecantPair(setup, GUEST, fabric="rdma"), step_back, SELDOM)
 
 
+def sidecar_rdma(setup):
+    return timed(setup, SidecarPair(setup, GUEST, "rdma"), step_back, SELDOM)
+
+
 HOSTS = {
+    "sidecar_rdma": sidecar_rdma,
     "qemu_rdma_dynamic": qemu_rdma_dynamic,
     "decant_rdma": decant_rdma,
     "qemu_rdma_pinall": qemu_rdma_pinall,

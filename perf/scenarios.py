@@ -36,6 +36,8 @@ LINES = [
     Line("rdma_vs_ib_write_bw", "rdma", "ib_write_bw", 0.95),
     Line("rdma_vs_qemu_dynamic", "decant_rdma.total", "qemu_rdma_dynamic.total", 0.40, "lower", "s", 3),
     Line("rdma_vs_qemu_pinall", "decant_rdma.total", "qemu_rdma_pinall.total", 0.70, "lower", "s", 3),
+    Line("sidecar_vs_qemu_dynamic", "sidecar_rdma.total", "qemu_rdma_dynamic.total", 0.60, "lower", "s", 3),
+    Line("sidecar_pause_vs_qemu", "sidecar_rdma.pause", "qemu_rdma_dynamic.pause", 1, "lower", "s", 3),
     Line("tcp_vs_socket", "tcp", "socket", 0.95),
     Line("tcp_vs_iperf3", "tcp", "iperf3", 0.8),
     Line("loop_vs_memcpy", "loop", "memcpy", 0.85),
