@@ -27,6 +27,7 @@ library() { pkg-config --exists "$1"; }
 compiles() { echo "#include <$1>" | gcc -E -x c -; }
 compiles_32() { echo '#include <stdint.h>' | gcc -m32 -ffreestanding -c -x c - -o /dev/null; }
 rxe_provider() { ls /usr/lib/*/libibverbs/librxe-rdmav*.so; }
+libvirt_qemu() { ls /usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so; }
 clang_fuzzer() { [ -e "$(clang -print-resource-dir)/lib/linux/libclang_rt.fuzzer-x86_64.a" ]; }
 
 look_build() {
@@ -61,6 +62,9 @@ look_check() {
 	need git git command_there git
 	need taskset util-linux command_there taskset
 	need gnuplot gnuplot-nox command_there gnuplot
+	need libvirtd libvirt-daemon command_there libvirtd
+	need "libvirt's driver for QEMU" libvirt-daemon-driver-qemu libvirt_qemu
+	need virsh libvirt-clients command_there virsh
 }
 
 look_vm() {

@@ -10,3 +10,5 @@ script_tests += \
 	tests/qemu/fire_qemu.py
 main_qemu_timeout := 600
 fire_qemu_timeout := 600
+script_tests += tests/qemu/libvirt.py
+libvirt_timeout := 300
