@@ -198,17 +198,28 @@ static void set_capabilities(struct fake_qmp *fake, struct json_object *argument
 
 static struct json_object *list_capabilities(struct fake_qmp *fake)
 {
+	struct json_object_iterator at = json_object_iter_begin(fake->capabilities);
+	struct json_object_iterator end = json_object_iter_end(fake->capabilities);
 	struct json_object *list = json_object_new_array();
 
-	json_object_object_foreach(fake->capabilities, name, state)
-	{
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
 		struct json_object *item = json_object_new_object();
 
-		json_add_text(item, "capability", name);
-		json_object_object_add(item, "state", json_object_get(state));
+		json_add_text(item, "capability", json_object_iter_peek_name(&at));
+		json_object_object_add(item, "state", json_object_get(json_object_iter_peek_value(&at)));
 		json_object_array_add(list, item);
 	}
 	return list;
+}
+
+static void set_parameters(struct fake_qmp *fake, struct json_object *arguments)
+{
+	struct json_object_iterator at = json_object_iter_begin(arguments);
+	struct json_object_iterator end = json_object_iter_end(arguments);
+
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		json_object_object_add(fake->parameters, json_object_iter_peek_name(&at),
+				       json_object_get(json_object_iter_peek_value(&at)));
 }
 
 /* What it does by itself; NULL: it does not know the command. */
@@ -223,8 +234,7 @@ static struct json_object *own_answer(struct fake_qmp *fake, const char *name, s
 		return json_object_new_object();
 	}
 	if (strcmp(name, "migrate-set-parameters") == 0) {
-		json_object_object_foreach(arguments, key, value)
-			json_object_object_add(fake->parameters, key, json_object_get(value));
+		set_parameters(fake, arguments);
 		return json_object_new_object();
 	}
 	return NULL;

@@ -228,7 +228,7 @@ static int backends_take_memdev(struct qmp *qmp, struct json_object *memdev, con
 /* "NAME  4 KiB  OFFSET USED TOTAL HVA RO", the columns that the head line names: @back from the end is the address */
 static void backends_take_address(struct backends *backends, char *line, int back)
 {
-	char *column[BACKENDS_COLUMNS_MAX];
+	char *column[BACKENDS_COLUMNS_MAX] = { NULL };
 	int columns = 0;
 	char *word;
 
@@ -236,7 +236,9 @@ static void backends_take_address(struct backends *backends, char *line, int bac
 		if (*word != '\0' && columns < BACKENDS_COLUMNS_MAX)
 			column[columns++] = word;
 	}
-	for (uint32_t i = 0; i < backends->count && columns > back + 1; i++) {
+	if (columns < back + 2)
+		return;
+	for (uint32_t i = 0; i < backends->count; i++) {
 		const char *name = column[0];
 
 		name = strncmp(name, "/objects/", 9) == 0 ? name + 9 : name;

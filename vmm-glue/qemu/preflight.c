@@ -39,6 +39,7 @@ struct preflight *preflight_new(const struct preflight_opts *opts)
 void preflight_refuse(struct preflight *preflight, const char *name, const char *fmt, ...)
 {
 	uint32_t index = preflight->count;
+	size_t used;
 	va_list args;
 
 	if (index == PREFLIGHT_REFUSALS_MAX)
@@ -53,9 +54,9 @@ void preflight_refuse(struct preflight *preflight, const char *name, const char 
 		.name = preflight->name[index],
 		.text = preflight->text[index],
 	};
-	if (index > 0)
-		strcat(preflight->unfit, "; ");
-	strncat(preflight->unfit, preflight->text[index], PREFLIGHT_TEXT_MAX);
+	used = strlen(preflight->unfit);
+	snprintf(preflight->unfit + used, sizeof(preflight->unfit) - used, "%s%s", index > 0 ? "; " : "",
+		 preflight->text[index]);
 	preflight->count++;
 	json_add_text(preflight->facts, "unfit", preflight->unfit);
 }

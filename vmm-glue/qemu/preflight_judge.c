@@ -80,11 +80,6 @@ static void preflight_judge_capability(struct preflight *preflight, const char *
 		preflight_refuse_capability(preflight, name, "decant does not know what it does to the stream");
 	else if (known->why != NULL)
 		preflight_refuse_capability(preflight, name, known->why);
-	else if (preflight->opts.end == PREFLIGHT_DEST && strcmp(name, "multifd") == 0)
-		preflight_refuse_capability(
-			preflight, name,
-			"the sidecars make one connection of the source's; that of the source may "
-			"stay on");
 }
 
 /* Of a list that has been checked. */

@@ -33,7 +33,7 @@ struct preflight {
 	struct preflight_refusal refusal[PREFLIGHT_REFUSALS_MAX];
 	char name[PREFLIGHT_REFUSALS_MAX][PREFLIGHT_NAME_MAX];
 	char text[PREFLIGHT_REFUSALS_MAX][PREFLIGHT_TEXT_MAX];
-	char unfit[PREFLIGHT_REFUSALS_MAX * PREFLIGHT_TEXT_MAX];
+	char unfit[PREFLIGHT_REFUSALS_MAX * (PREFLIGHT_TEXT_MAX + 2)];
 	struct json_object *facts;
 	struct preflight_change change[PREFLIGHT_CHANGES_MAX];
 	uint32_t changes;

@@ -455,12 +455,13 @@ static void test_find_qmp__too_many(void **state)
 {
 	struct fake_qmp *fake = fake_qmp_new();
 	char text[8192] = "[";
+	size_t used = 1;
 	(void)state;
 
 	for (int i = 0; i <= DECANT_REGIONS_MAX; i++)
-		sprintf(text + strlen(text), "%s{\"id\": \"m%d\", \"size\": 67108864, \"share\": true}",
-			i > 0 ? ", " : "", i);
-	strcat(text, "]");
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+					 "{\"id\": \"m%d\", \"size\": 67108864, \"share\": true}%s", i,
+					 i < DECANT_REGIONS_MAX ? ", " : "]");
 	fake_qmp_answer(fake, "query-memdev", text);
 	assert_int_equal(find_by_monitor(fake), -ENOSPC);
 }

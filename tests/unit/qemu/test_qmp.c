@@ -236,26 +236,27 @@ static void test_call__odd_answers(void **state)
 
 static void test_call__too_deep(void **state)
 {
-	char text[4096] = "{\"return\": ";
+	char deep[1001], text[4096];
 	(void)state;
 
-	memset(text + strlen(text), '[', 1000);
-	strcat(text, ", \"id\": $}\n");
+	memset(deep, '[', sizeof(deep) - 1);
+	deep[sizeof(deep) - 1] = '\0';
+	snprintf(text, sizeof(text), "{\"return\": %s, \"id\": $}\n", deep);
 	assert_answer(text, false, -EPROTO, "no JSON object");
 }
 
 static void test_call__long_line(void **state)
 {
-	const size_t longest = QMP_LINE_MAX - 100;
-	char *text = calloc(1, QMP_LINE_MAX + 200);
+	const size_t room = QMP_LINE_MAX + 200;
+	char *filler = calloc(1, room), *text = calloc(1, room);
 	(void)state;
 
-	strcpy(text, "{\"return\": \"");
-	memset(text + strlen(text), 'x', longest);
-	strcat(text, "\", \"id\": $}\n");
+	memset(filler, 'x', QMP_LINE_MAX - 100);
+	snprintf(text, room, "{\"return\": \"%s\", \"id\": $}\n", filler);
 	assert_answer(text, false, 0, "");
 	memset(text, 'x', QMP_LINE_MAX + 100);
 	assert_answer(text, false, -EPROTO, "longer than 4 MiB");
+	free(filler);
 	free(text);
 }
 
@@ -327,13 +328,15 @@ static void test_event__flood(void **state)
 	const unsigned int many = QMP_EVENTS_MAX + 50;
 	struct fake_qmp *fake = fake_qmp_new();
 	struct json_object *event = NULL;
-	char *text = calloc(many + 1, 64);
+	const size_t room = (many + 1) * 64;
+	char *text = calloc(1, room);
+	size_t used = 0;
 	struct qmp *qmp;
 	(void)state;
 
-	for (unsigned int i = 0, used = 0; i < many; i++)
-		used += (unsigned int)sprintf(text + used, "{\"event\": \"E\", \"number\": %u}\n", i);
-	strcat(text, ANSWER("{}"));
+	for (unsigned int i = 0; i < many; i++)
+		used += (size_t)snprintf(text + used, room - used, "{\"event\": \"E\", \"number\": %u}\n", i);
+	snprintf(text + used, room - used, ANSWER("{}"));
 	fake_qmp_raw(fake, "ask", text, false);
 	qmp = open_monitor(fake);
 	assert_int_equal(qmp_call(qmp, "ask", NULL, NULL, &err), 0);
