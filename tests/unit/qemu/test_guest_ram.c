@@ -150,12 +150,12 @@ static void test_find__file_by_path(void **state)
 	int file;
 	(void)state;
 
-	snprintf(path, sizeof(path), "%s/the,file", proc.root.path);
+	snprintf(path, sizeof(path), "%s/the,share=off", proc.root.path);
 	file = open(path, O_RDWR | O_CREAT, 0600);
 	assert_int_equal(ftruncate(file, (off_t)(192 * MIB)), 0);
 	assert_int_equal(pwrite(file, "F", 1, (off_t)(128 * MIB)), 1);
 	snprintf(command, sizeof(command),
-		 "qemu -object memory-backend-file,id=mem,size=64M,share=on,mem-path=%s/the,,file,offset=128M" MACHINE,
+		 "qemu -object memory-backend-file,id=mem,size=64M,mem-path=%s/the,,share=off,share=on,offset=128M" MACHINE,
 		 proc.root.path);
 	fake_proc_command(&proc, command);
 	fake_proc_map(&proc, HIGH, 64 * MIB, true, fd[0], 0, MEMFD, 7);
