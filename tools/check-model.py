@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""check-model.py -- has spin look through every state of docs/model/handover.pml, and shows that it can find something
+"""check-model.py -- has spin look through every state of the models in docs/model, and shows that it can find something
 
-The model must pass, with its search complete and every line reached. Without any one rule of the protocol it must not.
+Each model must pass, with its search complete and every line reached. Without any one rule of its protocol it must not.
 """
 import argparse
 import concurrent.futures
@@ -11,20 +11,36 @@ import re
 import subprocess
 import sys
 
-MODEL = os.path.abspath("docs/model/handover.pml")
-PROPERTIES = ["no_guest_is_lost", "doubt_is_settled"]
+FOLDER = os.path.abspath("docs/model")
 
-# What is left out, and what must be violated then: an assertion, or a property
-BROKEN = {
-    "NO_LEASE": "assertion",
-    "NO_MARGIN": "assertion",
-    "NO_WAIT": "assertion",
-    "NO_RST": "assertion",
-    "NO_TOMBSTONE": "assertion",
-    "NO_PROOF": "assertion",
-    "NO_EXPIRE": "doubt_is_settled",
-    "NO_TIMER": "no_guest_is_lost",
-}
+
+class Model:
+    """@properties: its formulas. @broken: what is left out, and what must be violated then: an assertion, or one of them"""
+
+    def __init__(self, name, properties, broken):
+        self.name, self.properties, self.broken = name, properties, broken
+        self.path = os.path.join(FOLDER, f"{name}.pml")
+
+
+MODELS = [
+    Model("handover", ["no_guest_is_lost", "doubt_is_settled"], {
+        "NO_LEASE": "assertion",
+        "NO_MARGIN": "assertion",
+        "NO_WAIT": "assertion",
+        "NO_RST": "assertion",
+        "NO_TOMBSTONE": "assertion",
+        "NO_PROOF": "assertion",
+        "NO_EXPIRE": "doubt_is_settled",
+        "NO_TIMER": "no_guest_is_lost",
+    }),
+    Model("qemu", ["arrives", "ends"], {
+        "NO_S": "assertion",
+        "NO_COMPLETED": "assertion",
+        "NO_DOUBT": "assertion",
+        "NO_QUIT": "assertion",
+        "NO_TIMEOUT": "ends",
+    }),
+]
 FINDINGS = {"assertion violated": "assertion", "acceptance cycle": "cycle"}
 
 
@@ -35,18 +51,21 @@ def run(command, folder):
     return done.stdout
 
 
-def build(options, name, flags):
-    """The verifier of one variant, in a folder of its own."""
-    folder = os.path.join(options.build, "model", name)
+def build(options, model, name, flags):
+    """The verifiers of one variant, in a folder of its own: `pan` of its formulas, `asserts` of its assertions alone."""
+    folder = os.path.join(options.build, "model", model.name, name)
     os.makedirs(folder, exist_ok=True)
-    run(["spin", *flags, "-a", MODEL], folder)
-    run(["cc", "-O1" if not flags else "-O0", "-w", "-DNFAIR=3", "-o", "pan", "pan.c"], folder)
+    run(["spin", *flags, "-a", model.path], folder)
+    optimize = "-O1" if not flags else "-O0"
+    run(["cc", optimize, "-w", "-DNFAIR=3", "-o", "pan", "pan.c"], folder)
+    run(["cc", optimize, "-w", "-DNOCLAIM", "-o", "asserts", "pan.c"], folder)
     return folder
 
 
 def verify(folder, claim):
     """Errors found, of which kind, whether the search was complete, and the text."""
-    text = run(["./pan", "-m100000", "-w20"] + (["-a", "-f", "-N", claim] if claim else ["-noclaim"]), folder)
+    program = ["./pan", "-a", "-f", "-N", claim] if claim else ["./asserts"]
+    text = run([*program, "-m100000", "-w20"], folder)
     errors = int(re.search(r"errors: (\d+)", text).group(1))
     kind = next((kind for words, kind in FINDINGS.items() if words in text), "other") if errors else None
     return errors, kind, "not completed" not in text and "too small" not in text, text
@@ -60,27 +79,28 @@ def unreached(text):
     return lines
 
 
-def check_whole(options):
-    folder = build(options, "whole", [])
+def check_whole(options, model):
+    folder = build(options, model, "whole", [])
     faults = []
-    for claim in [None] + PROPERTIES:
+    for claim in [None] + model.properties:
         errors, kind, complete, text = verify(folder, claim)
         states = re.search(r"(\d+) states, stored", text).group(1)
-        print(f"{claim or 'assertions'}: {states} states, {errors} errors")
+        what = f"{model.name}: {claim or 'assertions'}"
+        print(f"{what}: {states} states, {errors} errors")
         if errors or not complete:
-            trail = run(["spin", "-p", "-k", "handover.pml.trail", MODEL], folder) if errors and not claim else text
-            faults.append(f"{claim or 'assertions'}: {kind or 'the search is not complete'}\n{trail}")
+            trail = run(["spin", "-p", "-k", f"{model.name}.pml.trail", model.path], folder) if errors and not claim else text
+            faults.append(f"{what}: {kind or 'the search is not complete'}\n{trail}")
         if claim is None:
             faults += [f"never reached: {line}" for line in unreached(text)]
     return faults
 
 
-def check_broken(options, name, violated):
-    folder = build(options, name, [f"-D{name}"])
+def check_broken(options, model, name, violated):
+    folder = build(options, model, name, [f"-D{name}"])
     errors, kind, _, _ = verify(folder, None if violated == "assertion" else violated)
     found = "assertion" if violated == "assertion" else "cycle"
-    print(f"{name}: {'found' if errors else 'NOT FOUND'}")
-    return [] if errors and kind == found else [f"{name}: {violated} should be violated, and {kind or 'nothing'} is"]
+    print(f"{model.name}: {name}: {'found' if errors else 'NOT FOUND'}")
+    return [] if errors and kind == found else [f"{model.name}: {name}: {violated} should be violated, and {kind or 'nothing'} is"]
 
 
 def main():
@@ -88,7 +108,8 @@ def main():
     parser.add_argument("--build", default="build")
     options = parser.parse_args()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        jobs = [pool.submit(check_whole, options)] + [pool.submit(check_broken, options, *item) for item in BROKEN.items()]
+        jobs = [pool.submit(check_whole, options, model) for model in MODELS]
+        jobs += [pool.submit(check_broken, options, model, *item) for model in MODELS for item in model.broken.items()]
         faults = [fault for job in jobs for fault in job.result()]
     for fault in faults:
         print(f"check-model: {fault}", file=sys.stderr)
