@@ -9,6 +9,9 @@ vmm_srcs += \
 	vmm-glue/qemu/json.c \
 	vmm-glue/qemu/link.c \
 	vmm-glue/qemu/link_deliver.c \
+	vmm-glue/qemu/move_figures.c \
+	vmm-glue/qemu/move_settings.c \
+	vmm-glue/qemu/move_sidecar.c \
 	vmm-glue/qemu/multifd.c \
 	vmm-glue/qemu/preflight.c \
 	vmm-glue/qemu/preflight_change.c \
@@ -19,6 +22,7 @@ vmm_srcs += \
 	vmm-glue/qemu/proxy_session.c \
 	vmm-glue/qemu/proxy_shape.c \
 	vmm-glue/qemu/proxy_source.c \
+	vmm-glue/qemu/qemu_move.c \
 	vmm-glue/qemu/qmp.c \
 	vmm-glue/qemu/ram_blocks.c \
 	vmm-glue/qemu/relay.c \

@@ -146,8 +146,8 @@ static void preflight_judge_sender(struct preflight *preflight, const char *run,
 	if (strcmp(run, "postmigrate") == 0)
 		preflight_refuse(
 			preflight, "status",
-			"the VM has migrated away from the source's QEMU already; to go on with it there all the "
-			"same: {\"execute\": \"cont\"}");
+			"the VM has migrated away from the source's QEMU already; docs/qemu.md, \"Settling by hand\", if "
+			"it is not sure where it is");
 	if (!preflight->opts.under_way && !preflight_is_one_of(migration, over))
 		preflight_refuse(
 			preflight, "migrating",

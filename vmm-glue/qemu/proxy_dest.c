@@ -175,8 +175,30 @@ static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct
 	return ret < 0 ? ret : dest_find_memory(dest, pid, shape, memory, err);
 }
 
-static int dest_pass(struct proxy_dest *dest, const struct decant_region *regions, struct decant_memory *memory,
-		     struct decant_error *err)
+/*
+ * A source that will ask for the VM to be started has to hear now if that cannot be, or would come by itself: when it asks it has
+ * given the VM up.
+ */
+static int dest_check_start(const struct proxy_dest *dest, const struct proxy_shape *shape,
+			    struct decant_error *err)
+{
+	if (!json_get_bool(shape->facts, "start", false))
+		return 0;
+	if (dest->opts.qmp == NULL)
+		return decant_error_set(
+			err, -ENOTSUP,
+			"the source wants the VM started here, which needs the monitor of QEMU here: decant "
+			"proxy dest --qmp SOCKET");
+	if (dest->preflight != NULL && !json_get_bool(preflight_facts(dest->preflight), "waits", false))
+		return decant_error_set(
+			err, -ENOTSUP,
+			"QEMU here was not started with -S, so it would start the VM by itself, whether or not "
+			"the source has given it up; start it with -S");
+	return 0;
+}
+
+static int dest_pass(struct proxy_dest *dest, const struct proxy_shape *shape, const struct decant_region *regions,
+		     struct decant_memory *memory, struct decant_error *err)
 {
 	struct decant_error ignored = DECANT_ERROR_INIT;
 	const struct proxy_shape nothing = { 0 };
@@ -184,7 +206,8 @@ static int dest_pass(struct proxy_dest *dest, const struct decant_region *region
 
 	if (dest->qmp != NULL && dest->preflight == NULL)
 		dest_preflight(dest, qmp_pid(dest->qmp), &nothing, &ignored);
-	if (dest->main_fd < 0)
+	ret = dest_check_start(dest, shape, err);
+	if (ret == 0 && dest->main_fd < 0)
 		ret = dest_incoming(dest, err);
 	if (ret == 0)
 		ret = dest_connect_main(dest, err);
@@ -209,8 +232,10 @@ static int dest_create(void *opaque, struct decant_state_reader *reader, const s
 	else if (shape.pass && (count != 1 || regions[0].length > DECANT_GRANULE_SIZE))
 		ret = decant_error_set(err, -EPROTO, "the source's sidecar: it is to pass all, but brings memory");
 	else if (shape.pass)
-		ret = dest_pass(dest, regions, memory, err);
+		ret = dest_pass(dest, &shape, regions, memory, err);
 	else
+		ret = dest_check_start(dest, &shape, err);
+	if (ret == 0 && !shape.pass)
 		ret = dest_share(dest, &shape, memory, err);
 	qmp_close(dest->qmp);
 	dest->qmp = NULL;

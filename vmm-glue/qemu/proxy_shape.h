@@ -5,7 +5,7 @@
  *   {"sidecar": 1, "pass": bool, "fallback": bool, "facts": {...} or null, "blocks": [{"name", "length"}, ...]}
  *
  * "pass": all is passed unchanged, no memory is moved; "fallback": if this is refused, it will be asked again with "pass"; "facts":
- * preflight's; "blocks": those of the stream, in its order, or those of the memory.
+ * preflight's, with "start": true if the source will ask for the VM to be started; "blocks": those of the stream, in its order, or those of the memory.
  */
 #ifndef QEMU_PROXY_SHAPE_H
 #define QEMU_PROXY_SHAPE_H

@@ -37,3 +37,9 @@ unit_tests += test_return_path
 test_return_path_srcs := tests/unit/qemu/test_return_path.c
 unit_tests += test_proxy
 test_proxy_srcs := tests/unit/qemu/test_proxy.c
+unit_tests += test_qemu_move
+test_qemu_move_srcs := \
+	tests/unit/qemu/move_stage.c \
+	tests/unit/qemu/test_qemu_move.c
+unit_tests += test_move_figures
+test_move_figures_srcs := tests/unit/qemu/test_move_figures.c

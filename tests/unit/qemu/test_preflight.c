@@ -299,7 +299,7 @@ static void test_look__source_status(void **state)
 	}
 	begin(PREFLIGHT_SOURCE);
 	fake_qmp_answer(fake, "query-status", "{\"status\": \"postmigrate\"}");
-	look_and_end_unfit("status", "{\"execute\": \"cont\"}");
+	look_and_end_unfit("status", "Settling by hand");
 	begin(PREFLIGHT_SOURCE);
 	fake_qmp_answer(fake, "query-status", "{\"status\": \"inmigrate\"}");
 	look_and_end_unfit("status", "is this the right monitor?");
