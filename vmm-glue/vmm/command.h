@@ -25,6 +25,9 @@ int command_stop(int argc, char **argv);
 int command_probe(int argc, char **argv);
 int command_proxy(int argc, char **argv);
 
+/* command_migrate_qemu() -- `migrate` with --qmp (command_migrate_qemu.c) */
+int command_migrate_qemu(const struct options_migrate *options);
+
 /* command_main() -- find the verb in argv[1] and run it */
 int command_main(int argc, char **argv);
 

@@ -65,6 +65,7 @@ static const char help_receive[] =
 static const char help_migrate[] =
 	"decant migrate NAME HOST:PORT [OPTIONS]\n"
 	"decant migrate NAME --fabric loop [OPTIONS]\n"
+	"decant migrate --qmp SOCKET HOST:PORT [OPTIONS]\n"
 	"\n"
 	"Moves a VM while it runs. Interrupting this command cancels the migration; killing it does not.\n"
 	"\n"
@@ -86,6 +87,12 @@ static const char help_migrate[] =
 	"  --key-file FILE             the key of the destination; only its owner may read FILE\n"
 	"  --report FILE               write the report, as JSON\n"
 	"  --json                      events as JSON lines, the report last\n"
+	"\n"
+	"With --qmp it is the guest of an unmodified QEMU, whose monitor is SOCKET, and goes to a decant proxy dest. Interrupting\n"
+	"or killing this command then ends the migration. --verify, --switchover-timeout, --zero-scan and --zero-copy do not go with it.\n"
+	"\n"
+	"  --multifd N                 QEMU's own channels to its sidecar, 0: none [as QEMU is set]\n"
+	"  --fallback                  where the memory cannot be shared, pass QEMU's stream on unchanged\n"
 	"\n"
 	"Exit status: 0 done, 1 failed and the guest runs here (or it has found its memory damaged), 2 usage, 3 in doubt.\n";
 

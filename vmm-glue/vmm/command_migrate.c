@@ -221,6 +221,8 @@ int command_migrate(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	if (options.qmp != NULL)
+		return command_migrate_qemu(&options);
 	if (migrate_open_key(&options, &key_fd, &err) < 0)
 		return command_fail("migrate", options.name, EXIT_FAILED, &err);
 	if (options.report != NULL && report_file_open(&file, options.report, &err) < 0)

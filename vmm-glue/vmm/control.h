@@ -34,6 +34,9 @@ typedef void control_request_fn(void *opaque, struct control_client *client, str
 /* control_directory() -- where the sockets are: $XDG_RUNTIME_DIR/decant or /run/decant. 0 or -ENAMETOOLONG */
 int control_directory(char path[CONTROL_PATH_MAX], struct decant_error *err);
 
+/* control_make_directory() -- that directory is there, and nobody else may enter it */
+int control_make_directory(struct decant_error *err);
+
 /* control_path() -- the socket of VM @name. 0 or -ENAMETOOLONG */
 int control_path(const char *name, char path[CONTROL_PATH_MAX], struct decant_error *err);
 

@@ -46,7 +46,7 @@ int control_path(const char *name, char path[CONTROL_PATH_MAX], struct decant_er
 	return control_format(path, err, name, ".sock");
 }
 
-static int control_make_directory(struct decant_error *err)
+int control_make_directory(struct decant_error *err)
 {
 	char path[CONTROL_PATH_MAX];
 	struct stat st;

@@ -9,6 +9,7 @@ vmm_srcs += \
 	vmm-glue/vmm/command_help.c \
 	vmm-glue/vmm/command_listen.c \
 	vmm-glue/vmm/command_migrate.c \
+	vmm-glue/vmm/command_migrate_qemu.c \
 	vmm-glue/vmm/command_probe.c \
 	vmm-glue/vmm/command_proxy.c \
 	vmm-glue/vmm/command_receive.c \
@@ -29,6 +30,7 @@ vmm_srcs += \
 	vmm-glue/vmm/machine_shape.c \
 	vmm-glue/vmm/options.c \
 	vmm-glue/vmm/options_migrate.c \
+	vmm-glue/vmm/options_migrate_qemu.c \
 	vmm-glue/vmm/options_network.c \
 	vmm-glue/vmm/options_proxy.c \
 	vmm-glue/vmm/owner.c \
@@ -41,6 +43,8 @@ vmm_srcs += \
 	vmm-glue/vmm/proxy_report.c \
 	vmm-glue/vmm/report.c \
 	vmm-glue/vmm/report_file.c \
+	vmm-glue/vmm/report_qemu.c \
+	vmm-glue/vmm/report_qemu_words.c \
 	vmm-glue/vmm/report_words.c \
 	vmm-glue/vmm/serial.c \
 	vmm-glue/vmm/serial_state.c \

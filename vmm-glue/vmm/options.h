@@ -55,11 +55,15 @@ struct options_receive {
 };
 
 struct options_migrate {
-	const char *name;
+	const char *name; /* NULL with @qmp */
 	struct departure_opts departure;
 	const char *report;   /* file or NULL */
 	const char *key_file; /* NULL: none */
 	bool json;
+	const char *qmp;  /* the monitor of a QEMU, whose guest is to be moved; NULL: a VM of decant's own */
+	uint32_t multifd; /* with @qmp: QEMU's channels, 0: none; QEMU_MOVE_MULTIFD_AS_IT_IS */
+	bool fallback;    /* with @qmp */
+	bool policy;      /* --if-not-converging was given */
 };
 
 /* proxy source, proxy dest */

@@ -37,6 +37,12 @@ int options_take_fabric(const char *value, bool loop, char *fabric, size_t room,
 int options_take_rail(const char *value, char *rails, size_t room, struct decant_error *err);
 int options_take_channels(const char *value, uint32_t *channels, struct decant_error *err);
 int options_take_rate(const char *name, const char *value, uint64_t *rate, struct decant_error *err);
+/* options_migrate_qemu() -- after all of migrate's options have been taken, --qmp among them: what QEMU cannot do is refused */
+int options_migrate_qemu(struct options_migrate *options, const char *const *words, int count,
+			 struct decant_error *err);
+
+/* options_take_peer() -- HOST:PORT of a receiver, to *@peer */
+int options_take_peer(const char *value, char peer[DEPARTURE_PEER_MAX], struct decant_error *err);
 
 /* options_take_name() -- a VM's name */
 int options_take_name(const char *value, struct decant_error *err);

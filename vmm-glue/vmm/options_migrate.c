@@ -2,6 +2,7 @@
 /* options_migrate.c -- the words of `decant migrate` */
 #include "vmm/options_common.h"
 
+#include "qemu/qemu_move.h"
 #include "util/address.h"
 #include "util/size.h"
 
@@ -9,6 +10,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+
+#define MULTIFD_MAX 255 /* what QEMU takes */
 
 enum options_migrate_key {
 	KEY_HELP = 'h',
@@ -28,6 +31,9 @@ enum options_migrate_key {
 	KEY_REPORT,
 	KEY_KEY_FILE,
 	KEY_JSON,
+	KEY_QMP,
+	KEY_MULTIFD,
+	KEY_FALLBACK,
 };
 
 /* an option of which this version has one value, and later ones will have more */
@@ -124,6 +130,7 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_SWITCHOVER_TIMEOUT:
 		return migrate_take_time("switchover-timeout", value, &departure->switchover_timeout_ns, err);
 	case KEY_IF_NOT_CONVERGING:
+		options->policy = true;
 		return migrate_take_policy(value, &departure->if_not_converging, err);
 	case KEY_MODE:
 		return migrate_take_only("mode", value, "precopy", later_modes, err);
@@ -140,21 +147,37 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_KEY_FILE:
 		options->key_file = value;
 		return 0;
+	case KEY_QMP:
+		options->qmp = value;
+		return 0;
+	case KEY_MULTIFD:
+		return options_take_number("multifd", value, 0, MULTIFD_MAX, &options->multifd, err);
+	case KEY_FALLBACK:
+		options->fallback = true;
+		return 0;
 	default:
 		options->json = true;
 		return 0;
 	}
 }
 
+int options_take_peer(const char *value, char peer[DEPARTURE_PEER_MAX], struct decant_error *err)
+{
+	struct address address;
+	int ret = address_parse(value, &address, err);
+
+	if (ret < 0)
+		return ret;
+	if (address.port == 0)
+		return decant_error_set(err, -EINVAL, "%s: port 0 cannot be connected to", value);
+	snprintf(peer, DEPARTURE_PEER_MAX, "%s", value);
+	return 0;
+}
+
 static int options_migrate_peer(struct options_migrate *options, const char *peer, struct decant_error *err)
 {
 	const char *fabric = options->departure.fabric;
 	bool loop = strcmp(fabric, "loop") == 0;
-	struct address address;
-	int ret;
-
-	if (options->departure.rails[0] != '\0' && (loop || strcmp(fabric, "tcp") == 0))
-		return decant_error_set(err, -EINVAL, "--rail: fabric %s has no rails; use auto or rdma", fabric);
 
 	if (loop && options->key_file != NULL)
 		return decant_error_set(err, -EINVAL,
@@ -166,13 +189,23 @@ static int options_migrate_peer(struct options_migrate *options, const char *pee
 		return 0;
 	if (peer == NULL)
 		return decant_error_set(err, -EINVAL, "where to? give HOST:PORT of a decant receive");
-	ret = address_parse(peer, &address, err);
-	if (ret < 0)
-		return ret;
-	if (address.port == 0)
-		return decant_error_set(err, -EINVAL, "%s: port 0 cannot be connected to", peer);
-	snprintf(options->departure.peer, sizeof(options->departure.peer), "%s", peer);
-	return 0;
+	return options_take_peer(peer, options->departure.peer, err);
+}
+
+/* a VM of decant's own */
+static int options_migrate_own(struct options_migrate *options, const char *const *words, int count,
+			       struct decant_error *err)
+{
+	int ret;
+
+	if (options->multifd != QEMU_MOVE_MULTIFD_AS_IT_IS || options->fallback)
+		return decant_error_set(err, -EINVAL, "--%s: goes with --qmp only",
+					options->fallback ? "fallback" : "multifd");
+	if (count == 0)
+		return decant_error_set(err, -EINVAL, "which VM? give its name; decant list shows them");
+	options->name = words[0];
+	ret = options_take_name(words[0], err);
+	return ret < 0 ? ret : options_migrate_peer(options, words[1], err);
 }
 
 int options_migrate(int argc, char **argv, struct options_migrate *options, struct decant_error *err)
@@ -197,20 +230,27 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "tos", required_argument, NULL, OPTIONS_LATER },
 		{ "pkey", required_argument, NULL, OPTIONS_LATER },
 		{ "key-file", required_argument, NULL, KEY_KEY_FILE },
+		{ "qmp", required_argument, NULL, KEY_QMP },
+		{ "multifd", required_argument, NULL, KEY_MULTIFD },
+		{ "fallback", no_argument, NULL, KEY_FALLBACK },
 		{ 0 },
 	};
 	const char *words[2] = { NULL, NULL };
+	const struct departure_opts *departure = &options->departure;
 	int count, ret;
 
 	*options = (struct options_migrate){
 		.departure = { .fabric = "auto", .max_downtime_ns = 300000000 },
+		.multifd = QEMU_MOVE_MULTIFD_AS_IT_IS,
 	};
 	ret = options_parse(argc, argv, table, options_migrate_take, options, words, 2, &count, err);
 	if (ret != 0)
 		return ret;
-	if (count == 0)
-		return decant_error_set(err, -EINVAL, "which VM? give its name; decant list shows them");
-	options->name = words[0];
-	ret = options_take_name(words[0], err);
-	return ret < 0 ? ret : options_migrate_peer(options, words[1], err);
+	if (departure->rails[0] != '\0' &&
+	    (strcmp(departure->fabric, "loop") == 0 || strcmp(departure->fabric, "tcp") == 0))
+		return decant_error_set(err, -EINVAL, "--rail: fabric %s has no rails; use auto or rdma",
+					departure->fabric);
+	if (options->qmp != NULL)
+		return options_migrate_qemu(options, words, count, err);
+	return options_migrate_own(options, words, count, err);
 }

@@ -15,3 +15,5 @@ unit_tests += test_report
 test_report_srcs := tests/unit/vmm/test_report.c
 unit_tests += test_options_proxy
 test_options_proxy_srcs := tests/unit/vmm/test_options_proxy.c
+unit_tests += test_report_qemu
+test_report_qemu_srcs := tests/unit/vmm/test_report_qemu.c

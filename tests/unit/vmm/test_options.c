@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "qemu/qemu_move.h"
 #include "vmm/options.h"
 
 #define WORDS_MAX 32
@@ -214,6 +215,55 @@ static void test_options_migrate__options_and_words_in_any_order(void **state)
 	assert_string_equal(options.report, "r");
 }
 
+static void test_options_migrate__of_a_qemu(void **state)
+{
+	struct options_migrate options;
+	struct words words;
+	(void)state;
+
+	words_split(&words, "migrate --qmp /run/a.qmp [::1]:7000");
+	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
+	assert_string_equal(options.qmp, "/run/a.qmp");
+	assert_null(options.name);
+	assert_string_equal(options.departure.peer, "[::1]:7000");
+	assert_string_equal(options.departure.fabric, "auto");
+	assert_int_equal(options.departure.max_downtime_ns, 300000000);
+	assert_int_equal(options.multifd, QEMU_MOVE_MULTIFD_AS_IT_IS);
+	assert_false(options.fallback);
+
+	words_split(&words,
+		    "migrate host:7 --qmp /q --multifd 0 --fallback --if-not-converging throttle --timeout 9s "
+		    "--bandwidth 1M --max-downtime 50ms --channels 3 --cpus 0 --key-file k --report r --json "
+		    "--fabric rdma --rail mlx5_0");
+	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
+	assert_int_equal(options.multifd, 0);
+	assert_true(options.fallback);
+	assert_int_equal(options.departure.if_not_converging, DECANT_NOT_CONVERGING_THROTTLE);
+	assert_int_equal(options.departure.timeout_ns, 9000000000);
+	assert_int_equal(options.departure.bandwidth_Bps, 1u << 20);
+	assert_string_equal(options.departure.rails, "mlx5_0");
+	assert_string_equal(options.key_file, "k");
+	assert_string_equal(options.report, "r");
+	assert_true(options.json);
+}
+
+static void test_options_migrate__of_a_qemu_by_a_long_path(void **state)
+{
+	struct decant_error err = DECANT_ERROR_INIT;
+	struct options_migrate options;
+	struct words words;
+	char text[256];
+	(void)state;
+
+	snprintf(text, sizeof(text), "migrate host:7 --qmp /%0107d", 0);
+	words_split(&words, text);
+	assert_int_equal(options_migrate(words.argc, words.argv, &options, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "108"));
+	text[strlen(text) - 1] = '\0';
+	words_split(&words, text);
+	assert_int_equal(options_migrate(words.argc, words.argv, &options, &err), 0);
+}
+
 static void test_options_migrate__rails(void **state)
 {
 	struct options_migrate options;
@@ -342,6 +392,25 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:7 --bandwidth fast", "--bandwidth" },
 	{ "migrate demo host:7 --timeout 1", "--timeout" },
 	{ "migrate demo host:7 --report", "--report" },
+	{ "migrate demo host:7 --multifd 4", "--qmp" },
+	{ "migrate demo host:7 --fallback", "--qmp" },
+	{ "migrate --qmp", "--qmp" },
+	{ "migrate --qmp /q", "decant proxy dest" },
+	{ "migrate --qmp /q demo host:7", "too many" },
+	{ "migrate --qmp /q demo", "port" },
+	{ "migrate --qmp /q host:0", "port 0" },
+	{ "migrate --qmp= host:7", "path" },
+	{ "migrate --qmp /q host:7 --multifd 256", "--multifd" },
+	{ "migrate --qmp /q host:7 --multifd -1", "--multifd" },
+	{ "migrate --qmp /q host:7 --fabric loop", "another QEMU" },
+	{ "migrate --qmp /q --fabric loop", "another QEMU" },
+	{ "migrate --qmp /q host:7 --verify", "--verify" },
+	{ "migrate --qmp /q host:7 --switchover-timeout 1s", "--max-downtime" },
+	{ "migrate --qmp /q host:7 --zero-scan off", "--zero-scan" },
+	{ "migrate --qmp /q host:7 --zero-copy on", "--zero-copy" },
+	{ "migrate --qmp /q host:7 --if-not-converging abort", "--timeout" },
+	{ "migrate --qmp /q host:7 --mode postcopy", "not in this version" },
+	{ "migrate --qmp /q host:7 --fabric tcp --rail mlx5_0", "no rails" },
 };
 
 static void test_options_migrate__refusals(void **state)
@@ -370,6 +439,8 @@ int main(void)
 		cmocka_unit_test(test_options__cpus_and_node),
 		cmocka_unit_test(test_options_migrate__defaults),
 		cmocka_unit_test(test_options_migrate__options_and_words_in_any_order),
+		cmocka_unit_test(test_options_migrate__of_a_qemu),
+		cmocka_unit_test(test_options_migrate__of_a_qemu_by_a_long_path),
 		cmocka_unit_test(test_options_migrate__rails),
 		cmocka_unit_test(test_options_migrate__loop_needs_no_address),
 		cmocka_unit_test(test_options_simple__force_only_where_it_belongs),
