@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -50,6 +51,8 @@ static void run_program(const char *monitor, const char *more)
 				   (char *)"-accel", (char *)"tcg",         (char *)"-qmp",     (char *)monitor };
 	char *rest = strdup(more);
 	int count = 8;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
 
 	while ((words[count] = strsep(&rest, " ")) != NULL)
 		count++;

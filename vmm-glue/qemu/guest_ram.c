@@ -3,7 +3,7 @@
  * guest_ram.c -- the shared memory of a running QEMU: found, mapped here too, and matched with the blocks of its migration stream
  *
  * Which of QEMU's mappings is which backend? In this order, and what one way has found is out of the question for the next:
- * 1. by the address, where the monitor tells it (QEMU 8.2 and newer);
+ * 1. by the address, where the monitor tells it (QEMU 10.0 does, 7.2 does not);
  * 2. by the file: its path, or for a path that is a directory the name that QEMU gives the file there;
  * 3. by the length, where only one has it;
  * 4. by the order. Backends are made in the order of the command line, one after the other: each takes the next descriptor, and the next
@@ -143,7 +143,7 @@ static int search_unlike(const struct backend *backend, uint32_t mappings, struc
 		err, -ENOTUNIQ,
 		"QEMU's memory: backend %s: nothing tells which of QEMU's mappings of %" PRIu64
 		" bytes it is; give each backend a file of its own (memory-backend-file,mem-path=PATH), "
-		"or use the monitor of QEMU 8.2 or newer (--qmp)",
+		"or use the monitor of a QEMU that tells it (--qmp; 10.0 does)",
 		backend->id, backend->size);
 }
 

@@ -377,7 +377,7 @@ static void test_find_qmp__two_nodes_in_doubt(void **state)
 	assert_int_equal(find_by_monitor(monitor_of_two_nodes()), -ENOTUNIQ);
 }
 
-/* 8.2 and newer tell where it is, whatever the order. */
+/* Newer ones tell where it is, whatever the order. */
 static void test_find_qmp__two_nodes_by_address(void **state)
 {
 	struct fake_qmp *fake = monitor_of_two_nodes();

@@ -192,7 +192,11 @@ static void test_look__capabilities_refused(void **state)
 			snprintf(command, sizeof(command), TURN_OFF, refused[i]);
 			begin((enum preflight_end)which);
 			fake_qmp_capability(fake, refused[i], true);
-			look_and_end_unfit(name, command);
+			assert_int_equal(look(), 0);
+			assert_one(name, command);
+			assert_int_equal(strstr(preflight_unfit(preflight), "does not know") != NULL,
+					 strcmp(refused[i], "x-next-big-thing") == 0);
+			end();
 			/* off, it is nothing */
 			begin((enum preflight_end)which);
 			fake_qmp_capability(fake, refused[i], false);
