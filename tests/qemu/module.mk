@@ -10,5 +10,6 @@ script_tests += \
 	tests/qemu/fire_qemu.py
 main_qemu_timeout := 600
 fire_qemu_timeout := 600
-script_tests += tests/qemu/libvirt.py
+script_tests += tests/qemu/libvirt.py tests/qemu/disks.py
 libvirt_timeout := 300
+disks_timeout := 300

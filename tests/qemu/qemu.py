@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""qemu.py -- for tests with real QEMUs: one that runs the stress guest or waits for it, its monitor, its memory seen from outside
+"""qemu.py -- for tests with real QEMUs: one that runs the stress guest or waits for it, and its monitor
 
-Two monitors: one is the test's, the other is for decant. The guest's heartbeat and its verdict are read, and the question after the
-verdict is written, in the memory of the process: so a guest is judged alike whatever its memory is made of.
+Two monitors: one is the test's, the other is for decant.
 """
 import dataclasses
 import functools
@@ -12,19 +11,14 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import threading
-import time
 
 import rig
 from rig import BUILD, Failure, Skip, check, path, wait_until
+from stress_memory import SLOW, StressMemory
 
 INSTALLED = "qemu-system-x86_64"
-SLOW = 120  # seconds: for what takes a few on a quiet machine
-BOOT, STATUS = 0x00101000, 0x00102000  # struct stress_boot, struct stress_status
-VERDICT_ASK, HEARTBEAT = BOOT + 48, STATUS + 48
-PHASE_RUN = 2
 ENDED = ("completed", "failed", "cancelled")
 
 _number = itertools.count()
@@ -145,37 +139,6 @@ class Qmp:
         self.socket.close()
 
 
-class Memory:
-    """The guest's memory, from outside: the first node's, where its counters are."""
-
-    def __init__(self, pid, qmp):
-        said = qmp.call("human-monitor-command", command_line=f"gpa2hva {BOOT:#x}")
-        self.shift = int(re.search(r"is (0x[0-9a-f]+)", said).group(1), 16) - BOOT
-        self.file = os.open(f"/proc/{pid}/mem", os.O_RDWR)
-
-    def read(self, form, address):
-        """None when the process has ended."""
-        try:
-            data = os.pread(self.file, struct.calcsize(form), self.shift + address)
-        except OSError:
-            return None
-        return struct.unpack(form, data) if data else None
-
-    def write(self, form, address, *values):
-        os.pwrite(self.file, struct.pack(form, *values), self.shift + address)
-
-    def beat(self):
-        found = self.read("<Q", HEARTBEAT)
-        return found[0] if found else None
-
-    def phase(self):
-        found = self.read("<I", STATUS + 4)
-        return found[0] if found else None
-
-    def close(self):
-        os.close(self.file)
-
-
 class Qemu:
     """One process. @more: words of the command line."""
 
@@ -192,7 +155,7 @@ class Qemu:
             self.qmp = Qmp(self.monitor, self.popen)
         except Failure as why:
             raise Failure(f"{why}: {self.said()}") from None
-        self.memory = Memory(self.popen.pid, self.qmp)
+        self.memory = StressMemory(self.popen.pid, self.qmp)
 
     @property
     def pid(self):
@@ -211,8 +174,7 @@ class Qemu:
         self.popen.wait()
 
     def await_work(self):
-        """Until the guest does what it is for."""
-        wait_until("the guest runs", lambda: self.memory.phase() == PHASE_RUN, SLOW)
+        self.memory.await_work()
 
     def status(self):
         return self.qmp.call("query-status")["status"]
@@ -231,24 +193,13 @@ class Qemu:
         return wait_until(f"the migration of {self.name} ends", ended, seconds)
 
     def is_going(self):
-        """Waits until the guest is seen to run."""
-        first = self.memory.beat()
-        wait_until(f"the guest's heartbeat at {self.name}", lambda: self.memory.beat() not in (first, None), SLOW)
+        self.memory.is_going()
 
     def stands_still(self):
-        """As far as a moment can tell."""
-        first = self.memory.beat()
-        time.sleep(0.1)
-        return self.memory.beat() == first
+        return self.memory.stands_still()
 
     def verdict(self):
-        """"ok", or what the guest has found; asked for in its memory, as any VMM does that knows it."""
-        asked = self.memory.read("<I", VERDICT_ASK)[0] + 1
-        self.memory.write("<I", VERDICT_ASK, asked)
-        wait_until("the guest's verdict", lambda: self.memory.read("<I", STATUS + 8)[0] == asked, SLOW)
-        verdict, pages, page, offset, expected, found = self.memory.read("<6I", STATUS + 12)
-        return "ok" if verdict == 1 else (f"BAD memory: verdict {verdict}, {pages} pages, the first {page:#x} at {offset}: "
-                                          f"{found:#x} instead of {expected:#x}")
+        return self.memory.verdict()
 
     def end(self):
         if self.alive():
