@@ -19,6 +19,9 @@
 #define ROM "/rom@etc/acpi/tables"
 #define RAM_ID 2u
 
+/* small, since thousands of them are made */
+#define BUFFER (8u << 10)
+
 static const char *const names[] = { RAM, VGA, ROM };
 static const uint64_t sizes[] = { 64, 4, 2 };
 static const char *const own_ram[] = { RAM, NULL };
@@ -143,7 +146,7 @@ static void test_stream_next__takes_pages_out_wherever_it_is_split(void **state)
 	two_rounds(&in, false);
 	two_rounds(&kept, true);
 	for (split = 0; split <= in.length; split++) {
-		reading_begin(&reading, 0, own_ram);
+		reading_begin(&reading, BUFFER, own_ram);
 		assert_int_equal(reading_feed(&reading, in.bytes, split), 0);
 		assert_int_equal(reading_feed(&reading, in.bytes + split, in.length - split), 0);
 		assert_int_equal(reading_finish(&reading), 0);
@@ -236,6 +239,7 @@ static void test_stream_next__two_blocks_that_are_moved(void **state)
 	qs_page(&in, VGA, 2, 1); /* its neighbour, were it the same block */
 	qs_page(&in, NULL, 3, 1);
 	qs_page(&in, RAM, 2, 1);
+	qs_page(&in, NULL, 9, 1); /* none of the one before */
 	eos_and_footer(&in);
 	reading_begin(&reading, 0, own_two);
 	assert_int_equal(reading_feed(&reading, in.bytes, in.length), 0);
@@ -244,6 +248,7 @@ static void test_stream_next__two_blocks_that_are_moved(void **state)
 	assert_int_equal(reading.pages[1][2], 1);
 	assert_int_equal(reading.pages[1][3], 1);
 	assert_int_equal(reading.pages[0][3], 0);
+	assert_int_equal(reading.pages[0][9], 1);
 	reading_end(&reading);
 	qs_free(&in);
 }
@@ -326,7 +331,7 @@ static void test_stream_next__passes_bitmaps_and_vfio_and_commands(void **state)
 		devices(qs);
 	}
 	for (split = 0; split <= in.length; split++) {
-		reading_begin(&reading, 0, own_ram);
+		reading_begin(&reading, BUFFER, own_ram);
 		assert_int_equal(reading_feed(&reading, in.bytes, split), 0);
 		assert_int_equal(reading_feed(&reading, in.bytes + split, in.length - split), 0);
 		assert_bytes(&reading.out, &kept);
@@ -405,7 +410,7 @@ static void test_stream_next__a_flush_is_the_sync_and_is_not_forwarded(void **st
 	qs_free(&kept);
 }
 
-/* At the second sync two pages and a zero page are there. */
+/* At the second sync two pages and a zero page are there, over three channels. */
 static void put_strays_in(struct reading *reading, void *opaque)
 {
 	struct strays strays;
@@ -415,10 +420,12 @@ static void put_strays_in(struct reading *reading, void *opaque)
 	(void)opaque;
 	if (reading->sync_count != 2)
 		return;
-	strays_init(&strays, STRAYS_MAX);
 	for (i = 1; i <= 2; i++) {
+		strays_init(&strays, STRAYS_MAX);
 		stray = strays_add(&strays, i, QS_PAGE, QS_PAGE, false);
 		memset(stray->content, (int)(0x50 + i), QS_PAGE);
+		stream_put_in(reading->stream, &strays);
+		assert_null(strays.first);
 	}
 	strays_add(&strays, 2, 0, QS_PAGE, true);
 	stream_put_in(reading->stream, &strays);
@@ -489,7 +496,7 @@ static void test_stream_put_in__a_continued_record_gets_its_name(void **state)
 		qs_eos(qs);
 	}
 	for (split = 0; split <= in.length; split++) {
-		reading_begin(&reading, 0, own_ram);
+		reading_begin(&reading, BUFFER, own_ram);
 		reading.on_sync = put_strays_in;
 		assert_int_equal(reading_feed(&reading, in.bytes, split), 0);
 		assert_int_equal(reading_feed(&reading, in.bytes + split, in.length - split), 0);
