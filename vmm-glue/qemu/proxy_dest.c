@@ -71,6 +71,8 @@ struct proxy_dest {
 	bool pass;
 	uint32_t regions;
 	uint64_t region_bytes;
+	atomic_bool
+		ended; /* the session has: release, and then ended_fd is set; acquire before its outcome is read */
 	atomic_bool met; /* create() has succeeded: release; acquire before the five above are read */
 
 	/* proxy_dest_run()'s thread's */
@@ -283,6 +285,7 @@ static void *dest_session(void *opaque)
 	}
 	if (dest->session_ret < 0)
 		link_fail(dest->link, &dest->session_err);
+	atomic_store_explicit(&dest->ended, true, memory_order_release);
 	io_wake_set(dest->ended_fd);
 	return NULL;
 }
@@ -691,7 +694,7 @@ static int dest_loop(struct proxy_dest *dest, struct decant_error *err)
 
 	while (ret == 0) {
 		ret = dest_wait(dest, err);
-		if (ret == 0 && io_wake_test(dest->ended_fd))
+		if (ret == 0 && atomic_load_explicit(&dest->ended, memory_order_acquire))
 			return dest_ended(dest, err);
 		if (ret == 0)
 			ret = dest_turn(dest, err);
@@ -725,9 +728,9 @@ int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *sta
 	ret = dest_loop(dest, err);
 	if (ret == 0)
 		ret = dest_judge(dest, err);
+	dest_shut(dest);
 	if (ret < 0 && ret != -EREMOTEIO)
 		link_send_control(dest->link, LINK_ERROR, err->msg, NULL);
-	dest_shut(dest);
 	dest_join(dest);
 	dest_stats(dest);
 	*stats = dest->stats;

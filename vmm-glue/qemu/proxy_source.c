@@ -451,6 +451,11 @@ static int source_begin(struct proxy_source *source, int fd, pid_t pid, struct d
 	return ret;
 }
 
+static bool source_takes_channels(const struct proxy_source *source)
+{
+	return source->main.fd >= 0 && (source->pass || source->blocks_known);
+}
+
 static int source_take_channel(struct proxy_source *source, int fd, struct decant_error *err)
 {
 	source->stats.connections++;
@@ -474,9 +479,10 @@ static int source_take(struct proxy_source *source, struct source_stranger *stra
 	}
 	if (!begun && (kind == MULTIFD_MAIN || (source->pass && kind == MULTIFD_TLS)))
 		return source_begin(source, stranger->fd, pid, err);
-	if (begun && (kind == MULTIFD_CHANNEL || (source->pass && kind == MULTIFD_TLS))) {
+	/* they may be there before the main connection has said anything */
+	if (kind == MULTIFD_CHANNEL || (begun && source->pass && kind == MULTIFD_TLS)) {
 		stranger->channel = true;
-		return source->blocks_known || source->pass ? source_take_channel(source, stranger->fd, err) : 1;
+		return source_takes_channels(source) ? source_take_channel(source, stranger->fd, err) : 1;
 	}
 	close(stranger->fd);
 	if (begun)
@@ -679,7 +685,8 @@ static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 	poll_add(fds, &count, link != NULL ? link_fd(link) : -1, POLLIN);
 	for (uint32_t i = 0; i < source->strangers; i++)
 		poll_add(fds, &count,
-			 source->stranger[i].channel && !source->blocks_known ? -1 : source->stranger[i].fd,
+			 source->stranger[i].channel && !source_takes_channels(source) ? -1
+										       : source->stranger[i].fd,
 			 POLLIN);
 	if (source->feeder != NULL && feeder_wants_main(source->feeder))
 		poll_add(fds, &count, source->main.fd, POLLIN);

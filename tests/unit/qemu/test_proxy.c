@@ -411,8 +411,9 @@ static void test_proxy__without_fallback_it_is_refused(void **state)
 	assert_true(rig.source_end.ret < 0);
 	assert_int_equal(rig.source_end.outcome, PROXY_FAILED);
 	/* the destination has met nobody, and waits */
-	assert_int_equal(rig.dest_end.stats.stage, PROXY_WAITING);
 	stop_dest();
+	assert_int_equal(rig.dest_end.ret, -ECANCELED);
+	assert_int_equal(rig.dest_end.stats.stage, PROXY_WAITING);
 }
 
 static void test_proxy__sockets_are_private_and_go(void **state)
