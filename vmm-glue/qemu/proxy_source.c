@@ -147,6 +147,8 @@ static void source_shut(struct proxy_source *source)
 	for (uint32_t i = 0; i < source->strangers; i++)
 		close(source->stranger[i].fd);
 	source->strangers = 0;
+	feeder_free(source->feeder); /* with multifd's */
+	source->feeder = NULL;
 	unix_unlisten(&source->listener);
 	unix_unlisten(&source->disk_listener);
 }
@@ -156,7 +158,6 @@ void proxy_source_free(struct proxy_source *source)
 	if (source == NULL)
 		return;
 	source_shut(source);
-	feeder_free(source->feeder);
 	proxy_session_close(&source->session, NULL);
 	guest_ram_free(source->own_ram);
 	preflight_free(source->own_preflight);
