@@ -13,6 +13,7 @@
 
 #include "util/cleanup.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -388,8 +389,8 @@ int link_next_control(struct link *link, enum link_control *kind, char text[LINK
 	if (link->control_count == 0)
 		return 0;
 	*kind = link->control[link->control_first].kind;
-	/* bounded when it came */
-	strcpy(text, link->control[link->control_first].text);
+	/* its length was bounded when it came */
+	snprintf(text, LINK_CONTROL_MAX + 1, "%s", link->control[link->control_first].text);
 	free(link->control[link->control_first].text);
 	link->control_first = (link->control_first + 1) % LINK_CONTROLS_MAX;
 	link->control_count--;
