@@ -6,8 +6,10 @@ stream_speed_srcs := \
 	tests/qemu/stream_speed.c \
 	tests/support/qemu_stream.c
 script_tests += \
+	tests/qemu/golden.py \
 	tests/qemu/main_qemu.py \
 	tests/qemu/fire_qemu.py
+golden_timeout := 300
 main_qemu_timeout := 600
 fire_qemu_timeout := 600
 script_tests += tests/qemu/libvirt.py tests/qemu/disks.py
