@@ -22,6 +22,8 @@ vmm_srcs += \
 	vmm-glue/qemu/proxy_session.c \
 	vmm-glue/qemu/proxy_shape.c \
 	vmm-glue/qemu/proxy_source.c \
+	vmm-glue/qemu/proxy_source_connections.c \
+	vmm-glue/qemu/proxy_source_peer.c \
 	vmm-glue/qemu/qemu_move.c \
 	vmm-glue/qemu/qmp.c \
 	vmm-glue/qemu/ram_blocks.c \

@@ -13,73 +13,26 @@
  *
  * Whatever fails, QEMU's connections are closed at once: that is what ends its migration, and lets its VM go on.
  */
-#include "qemu/proxy_source.h"
+#include "qemu/proxy_source_private.h"
 
 #include "qemu/feeder.h"
 #include "qemu/guest_ram.h"
-#include "qemu/link.h"
-#include "qemu/multifd.h"
 #include "qemu/preflight.h"
-#include "qemu/proxy_session.h"
-#include "qemu/relay.h"
-#include "qemu/unix_socket.h"
 
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/log.h"
 
-#include <decant/migration.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define RELAYS_MAX LINK_STREAMS_MAX
-#define STRANGERS_MAX 300u /* connections that have not said what they are: multifd's come all at once */
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
-#define AGAIN_NS (5 * NSEC_PER_SEC)
 #define START_NS (30 * NSEC_PER_SEC)
-
-struct proxy_source {
-	/* set at creation, read-only after */
-	struct proxy_source_opts opts;
-	uint8_t key[DECANT_KEY_MAX];
-	int cancel_fd;
-
-	struct unix_listener listener, disk_listener;
-	struct guest_ram *own_ram; /* found by us */
-	const struct guest_ram *ram;
-	struct preflight *own_preflight;
-	struct preflight *preflight;
-	bool pass;                  /* all passes unchanged */
-	char why[DECANT_ERROR_MAX]; /* if so */
-
-	struct proxy_session session;
-	struct feeder *feeder;
-	struct relay main;
-	struct relay relay[RELAYS_MAX]; /* disks; and multifd's where all passes unchanged */
-	enum link_service service[RELAYS_MAX];
-	uint64_t channel_bytes; /* of multifd's relays */
-	uint32_t relays;
-	struct source_stranger {
-		int fd;
-		bool channel; /* one of multifd's, that comes before its time */
-	} stranger[STRANGERS_MAX];
-	uint32_t strangers;
-	struct return_path path;
-	bool blocks_known; /* so multifd's connections can be read */
-	bool main_ended;   /* both ways */
-	bool start_sent;   /* from then on the VM may run at the destination */
-	bool started;
-	uint64_t start_deadline_ns;
-
-	struct proxy_stats stats;
-	uint64_t begin_ns, told_ns, cpu_ns;
-};
 
 /* ---- beginning and end ---- */
 
@@ -215,365 +168,12 @@ static void source_tell(struct proxy_source *source, bool now)
 		source->opts.ops->progress(source->opts.opaque, &source->stats);
 }
 
-static void source_stage(struct proxy_source *source, enum proxy_stage stage)
+void proxy_source_stage(struct proxy_source *source, enum proxy_stage stage)
 {
 	if (source->stats.stage >= stage)
 		return;
 	source->stats.stage = stage;
 	source_tell(source, true);
-}
-
-/* ---- connecting to the other sidecar ---- */
-
-/* What is in @err speaks against moving the memory. 0, and @err is clear: all is passed unchanged. */
-static int source_fall_back(struct proxy_source *source, struct decant_error *err)
-{
-	if (!source->opts.fallback)
-		return err->code;
-	source->pass = true;
-	snprintf(source->why, sizeof(source->why), "%s", err->msg);
-	log_warning(&source->opts.log, "all is passed unchanged, by QEMU's own means: %s", err->msg);
-	*err = (struct decant_error)DECANT_ERROR_INIT;
-	return 0;
-}
-
-static int source_preflight(struct proxy_source *source, pid_t pid, struct decant_error *err)
-{
-	const struct preflight_opts opts = { .end = PREFLIGHT_SOURCE,
-					     .under_way = true,
-					     .pinned = source->opts.fabric != NULL &&
-						       strcmp(source->opts.fabric, "tcp") != 0 };
-	const char *unfit;
-	int ret = 0;
-
-	if (source->preflight == NULL) {
-		ret = preflight_look_process(pid, &opts, &source->own_preflight, err);
-		source->preflight = source->own_preflight;
-	}
-	if (ret < 0)
-		return ret;
-	unfit = preflight_unfit(source->preflight);
-	return unfit == NULL ? 0 : decant_error_set(err, -ENOTSUP, "%s", unfit);
-}
-
-/* Which memory does process @pid have? Once. */
-static int source_look(struct proxy_source *source, pid_t pid, struct decant_error *err)
-{
-	int ret = 0;
-
-	if (pid <= 0 && (source->ram == NULL || source->preflight == NULL))
-		return decant_error_set(err, -ESRCH,
-					"%s: the process that has connected is in no PID namespace of ours, so its "
-					"memory cannot be found; give --qmp, or run this where QEMU runs",
-					source->opts.socket);
-	ret = source_preflight(source, pid, err);
-	if (ret == 0 && source->ram == NULL) {
-		ret = guest_ram_find(pid, NULL, NULL, &source->own_ram, err);
-		source->ram = source->own_ram;
-	}
-	return ret;
-}
-
-static int source_open(struct proxy_source *source, struct guest_ram_wanted *list, uint32_t count,
-		       struct decant_error *err)
-{
-	const struct proxy_source_opts *opts = &source->opts;
-	struct decant_mover_opts mover = DECANT_MOVER_OPTS_INIT;
-	int ret;
-
-	mover.peer = opts->peer;
-	mover.fabric = opts->fabric != NULL ? opts->fabric : "auto";
-	mover.rails = source->pass || opts->rails == NULL || opts->rails[0] == '\0' ? NULL : opts->rails;
-	mover.cpus = opts->cpus;
-	mover.channels = opts->channels;
-	mover.bandwidth_Bps = opts->bandwidth_Bps;
-	mover.key = opts->key;
-	mover.key_length = opts->key_length;
-	mover.log = opts->log;
-	ret = proxy_session_open(&source->session, &mover, source->pass ? NULL : source->ram, list, count,
-				 opts->fallback,
-				 source->preflight != NULL ? preflight_facts(source->preflight) : NULL, err);
-	if (ret == 0)
-		source_stage(source, PROXY_CONNECTED);
-	return ret;
-}
-
-/* The other sidecar may yet be letting go of what it has refused. */
-static int source_open_again(struct proxy_source *source, struct decant_error *err)
-{
-	const uint64_t deadline_ns = clock_deadline_ns(AGAIN_NS);
-	int ret;
-
-	while ((ret = source_open(source, NULL, 0, err)) == -EBUSY && clock_now_ns() < deadline_ns)
-		if (io_wait(source->cancel_fd, POLLIN, clock_deadline_ns(AGAIN_NS / 100), -1) == 0)
-			return decant_error_set(err, -ECANCELED, "cancelled");
-	if (ret == 0)
-		*err = (struct decant_error)DECANT_ERROR_INIT;
-	return ret;
-}
-
-/* Connects, and if that is refused, once more to pass all unchanged. Some errors say that nobody is there, which that would not mend. */
-static int source_connect(struct proxy_source *source, struct guest_ram_wanted *list, uint32_t count,
-			  struct decant_error *err)
-{
-	int ret;
-
-	if (source->pass)
-		return source_open_again(source, err);
-	ret = source_open(source, list, count, err);
-	if (ret == 0 || ret == -ECONNREFUSED || ret == -EACCES || ret == -ENOENT)
-		return ret;
-	ret = source_fall_back(source, err);
-	return ret < 0 ? ret : source_open_again(source, err);
-}
-
-static int source_find(struct proxy_source *source, struct guest_ram_wanted *list, uint32_t count,
-		       struct decant_error *err)
-{
-	int ret;
-
-	if (source->session.mover == NULL)
-		return source_connect(source, list, count, err);
-	ret = proxy_session_find(&source->session, source->ram, list, count, err);
-	return ret < 0 ? source_fall_back(source, err) : 0;
-}
-
-static int source_set_regions(struct proxy_source *source, struct ram_blocks *blocks, struct decant_error *err)
-{
-	struct guest_ram_wanted *list = calloc(blocks->count + 1u, sizeof(*list));
-	int ret;
-
-	if (list == NULL)
-		return decant_error_set(err, -ENOMEM, "the list of blocks: out of memory");
-	for (uint32_t i = 0; i < blocks->count; i++)
-		list[i] = (struct guest_ram_wanted){ .idstr = blocks->list[i].name,
-						     .length = blocks->list[i].length,
-						     .region = -1 };
-	ret = source_find(source, list, blocks->count, err);
-	for (uint32_t i = 0; i < blocks->count; i++)
-		blocks->list[i].region = source->pass ? -1 : list[i].region;
-	free(list);
-	return ret;
-}
-
-/* The stream's beginning is known, and nothing of it has been forwarded. */
-static int source_blocks(void *opaque, struct ram_blocks *blocks, bool return_path, struct decant_error *err)
-{
-	struct proxy_source *source = opaque;
-	int ret = 0;
-
-	if (!return_path) {
-		decant_error_set(err, -ENOTSUP,
-				 "QEMU migrates without a return path, so nobody would know whether the VM was "
-				 "loaded; set the capability return-path at both ends");
-		ret = source_fall_back(source, err);
-	}
-	if (ret == 0 && !source->pass)
-		ret = source_set_regions(source, blocks, err);
-	else if (ret == 0 && source->session.mover == NULL)
-		ret = source_connect(source, NULL, 0, err);
-	if (ret == 0)
-		ret = link_open(source->session.link, LINK_MIGRATION, &source->main.id, err);
-	if (ret < 0)
-		return ret;
-	feeder_connect(source->feeder, source->session.mover, source->session.link);
-	source->blocks_known = true;
-	source_stage(source, source->pass ? PROXY_OPENED : PROXY_RAM);
-	return source->pass ? 1 : 0;
-}
-
-static void source_ram_end(void *opaque)
-{
-	struct proxy_source *source = opaque;
-
-	source->stats.ram_ns = clock_now_ns() - source->begin_ns;
-	source_stage(source, PROXY_DEVICES);
-}
-
-/* ---- QEMU's connections ---- */
-
-static int source_add_relay(struct proxy_source *source, int fd, enum link_service service,
-			    struct decant_error *err)
-{
-	struct relay *relay = &source->relay[source->relays];
-	uint32_t id;
-	int ret = 0;
-
-	if (source->relays == RELAYS_MAX)
-		ret = decant_error_set(err, -EMFILE, "more than %u connections of QEMU's", RELAYS_MAX);
-	if (ret == 0)
-		ret = link_open(source->session.link, service, &id, err);
-	if (ret < 0) {
-		close(fd);
-		return ret;
-	}
-	*relay = (struct relay)RELAY_INIT;
-	relay_begin(relay, fd, id);
-	source->service[source->relays++] = service;
-	return 0;
-}
-
-static int source_channels(void *opaque, struct decant_error *err);
-
-static int source_begin_pass(struct proxy_source *source, struct decant_error *err)
-{
-	int ret = source->session.mover == NULL ? source_connect(source, NULL, 0, err) : 0;
-
-	if (ret == 0)
-		ret = link_open(source->session.link, LINK_MIGRATION, &source->main.id, err);
-	if (ret < 0)
-		return ret;
-	feeder_connect(source->feeder, source->session.mover, source->session.link);
-	source_stage(source, PROXY_OPENED);
-	return 0;
-}
-
-/* The main connection has come; @pid writes into it. */
-static int source_begin(struct proxy_source *source, int fd, pid_t pid, struct decant_error *err)
-{
-	struct feeder_opts opts = {
-		.blocks = source_blocks, .channels = source_channels, .ram_end = source_ram_end, .opaque = source
-	};
-	int ret;
-
-	source->begin_ns = clock_now_ns();
-	source->stats.connections++;
-	relay_begin(&source->main, fd, 0);
-	source->main.out_path = &source->path;
-	ret = source->pass ? 0 : source_look(source, pid, err);
-	if (ret < 0)
-		ret = source_fall_back(source, err);
-	if (ret < 0)
-		return ret;
-	opts.pass = source->pass;
-	ret = feeder_new(&opts, &source->main, &source->feeder, err);
-	if (ret == 0 && source->pass)
-		ret = source_begin_pass(source, err);
-	return ret;
-}
-
-static bool source_takes_channels(const struct proxy_source *source)
-{
-	return source->main.fd >= 0 && (source->pass || source->blocks_known);
-}
-
-static int source_take_channel(struct proxy_source *source, int fd, struct decant_error *err)
-{
-	source->stats.connections++;
-	return source->pass ? source_add_relay(source, fd, LINK_MIGRATION, err)
-			    : feeder_add_channel(source->feeder, fd, err);
-}
-
-/* One that has shown its first bytes. 1: it must wait; else it is somebody's, or closed. */
-static int source_take(struct proxy_source *source, struct source_stranger *stranger, const uint8_t first[4],
-		       pid_t pid, struct decant_error *err)
-{
-	const enum multifd_kind kind = multifd_kind(first);
-	const bool begun = source->main.fd >= 0;
-
-	if (kind == MULTIFD_TLS && !begun && !source->pass) {
-		decant_error_set(err, -ENOTSUP,
-				 "QEMU's migration is encrypted (TLS); unset the parameter tls-creds at both ends: "
-				 "the sidecars have a --key-file instead");
-		if (source_fall_back(source, err) < 0)
-			return err->code;
-	}
-	if (!begun && (kind == MULTIFD_MAIN || (source->pass && kind == MULTIFD_TLS)))
-		return source_begin(source, stranger->fd, pid, err);
-	/* they may be there before the main connection has said anything */
-	if (kind == MULTIFD_CHANNEL || (begun && source->pass && kind == MULTIFD_TLS)) {
-		stranger->channel = true;
-		return source_takes_channels(source) ? source_take_channel(source, stranger->fd, err) : 1;
-	}
-	close(stranger->fd);
-	if (begun)
-		return 0; /* a second migration, or nothing of QEMU's: nobody waits for it */
-	return decant_error_set(
-		err, -EPROTO,
-		"%s: what has connected is no migration of QEMU's (it begins with %02x %02x %02x %02x)",
-		source->opts.socket, first[0], first[1], first[2], first[3]);
-}
-
-/* 1: it stays a stranger */
-static int source_meet(struct proxy_source *source, struct source_stranger *stranger, struct decant_error *err)
-{
-	uint8_t first[4];
-	pid_t pid;
-	const ssize_t got = unix_peek(stranger->fd, first, sizeof(first), &pid);
-
-	if (got == (ssize_t)sizeof(first))
-		return source_take(source, stranger, first, pid, err);
-	if (got > 0 || got == -EAGAIN || got == -EINTR)
-		return 1;
-	close(stranger->fd);
-	return 0;
-}
-
-static int source_meet_all(struct proxy_source *source, struct decant_error *err)
-{
-	uint32_t left = 0;
-	int ret = 0;
-
-	for (uint32_t i = 0; i < source->strangers; i++) {
-		struct source_stranger stranger = source->stranger[i];
-		const int met = ret < 0 ? 1 : source_meet(source, &stranger, err);
-
-		if (met < 0)
-			ret = met;
-		else if (met == 1)
-			source->stranger[left++] = stranger;
-	}
-	source->strangers = left;
-	return ret;
-}
-
-static int source_accept(struct proxy_source *source, struct decant_error *err)
-{
-	int fd = 0;
-
-	while (source->strangers < STRANGERS_MAX && source->listener.fd >= 0) {
-		fd = unix_accept(&source->listener, err);
-		if (fd < 0)
-			return fd == -EAGAIN ? 0 : fd;
-		source->stranger[source->strangers++] = (struct source_stranger){ .fd = fd };
-	}
-	return 0;
-}
-
-static int source_channels(void *opaque, struct decant_error *err)
-{
-	struct proxy_source *source = opaque;
-	const int ret = source_accept(source, err);
-
-	return ret < 0 ? ret : source_meet_all(source, err);
-}
-
-static int source_begin_disks(struct proxy_source *source, int fd, struct decant_error *err)
-{
-	int ret = source->pass ? 0 : source_look(source, unix_peer(fd), err);
-
-	if (ret < 0)
-		ret = source_fall_back(source, err);
-	return ret < 0 ? ret : source_connect(source, NULL, 0, err);
-}
-
-static int source_accept_disks(struct proxy_source *source, struct decant_error *err)
-{
-	int ret = 0;
-
-	while (ret == 0 && source->disk_listener.fd >= 0) {
-		const int fd = unix_accept(&source->disk_listener, err);
-
-		if (fd < 0)
-			return fd == -EAGAIN ? 0 : fd;
-		ret = source->session.mover == NULL ? source_begin_disks(source, fd, err) : 0;
-		if (ret < 0)
-			close(fd);
-		else
-			ret = source_add_relay(source, fd, LINK_DISK, err);
-		source->stats.disk_connections++;
-	}
-	return ret;
 }
 
 /* ---- the loop ---- */
@@ -609,7 +209,7 @@ static int source_pump_main(struct proxy_source *source, struct decant_error *er
 	if (ret < 0 && !source->path.shut)
 		return ret;
 	if (return_path_loaded(&source->path))
-		source_stage(source, PROXY_LOADED);
+		proxy_source_stage(source, PROXY_LOADED);
 	if (main->out_ended && !source->path.shut && !source->pass)
 		return decant_error_set(err, -ECONNRESET,
 					"the destination's QEMU has closed its connection; what it says on its "
@@ -652,11 +252,11 @@ static int source_turn(struct proxy_source *source, struct decant_error *err)
 	int ret = source_control(source, err);
 
 	if (ret == 0)
-		ret = source_accept(source, err);
+		ret = proxy_source_accept(source, err);
 	if (ret == 0)
-		ret = source_accept_disks(source, err);
+		ret = proxy_source_accept_disks(source, err);
 	if (ret == 0)
-		ret = source_meet_all(source, err);
+		ret = proxy_source_meet_all(source, err);
 	if (ret == 0)
 		ret = source_pump_main(source, err);
 	if (ret == 0)
@@ -686,8 +286,9 @@ static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 	poll_add(fds, &count, link != NULL ? link_fd(link) : -1, POLLIN);
 	for (uint32_t i = 0; i < source->strangers; i++)
 		poll_add(fds, &count,
-			 source->stranger[i].channel && !source_takes_channels(source) ? -1
-										       : source->stranger[i].fd,
+			 source->stranger[i].channel && !proxy_source_takes_channels(source)
+				 ? -1
+				 : source->stranger[i].fd,
 			 POLLIN);
 	if (source->feeder != NULL && feeder_wants_main(source->feeder))
 		poll_add(fds, &count, source->main.fd, POLLIN);
@@ -741,7 +342,7 @@ static int source_loaded(struct proxy_source *source, struct decant_error *err)
 	if (ret < 0)
 		return ret;
 	source_stats(source);
-	source_stage(source, PROXY_CLOSED);
+	proxy_source_stage(source, PROXY_CLOSED);
 	if (source->opts.ops == NULL || source->opts.ops->loaded == NULL)
 		return 0;
 	ret = source->opts.ops->loaded(source->opts.opaque, &source->stats, err);
