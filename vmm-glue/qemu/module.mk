@@ -19,6 +19,7 @@ vmm_srcs += \
 	vmm-glue/qemu/preflight_judge.c \
 	vmm-glue/qemu/process.c \
 	vmm-glue/qemu/proxy_dest.c \
+	vmm-glue/qemu/proxy_dest_session.c \
 	vmm-glue/qemu/proxy_session.c \
 	vmm-glue/qemu/proxy_shape.c \
 	vmm-glue/qemu/proxy_source.c \

@@ -13,16 +13,12 @@
  * Whatever fails, QEMU's connections are closed, which ends what it was loading: before the end of its stream it cannot have
  * a VM that could be started.
  */
-#include "qemu/proxy_dest.h"
+#include "qemu/proxy_dest_private.h"
 
 #include "qemu/guest_ram.h"
 #include "qemu/idle_channels.h"
-#include "qemu/json.h"
-#include "qemu/link.h"
 #include "qemu/preflight.h"
-#include "qemu/proxy_shape.h"
 #include "qemu/qmp.h"
-#include "qemu/relay.h"
 #include "qemu/unix_socket.h"
 
 #include "util/clock.h"
@@ -41,223 +37,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define RELAYS_MAX LINK_STREAMS_MAX
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
-#define QEMU_LISTENS_NS (3 * NSEC_PER_SEC) /* for QEMU to listen; the source waits meanwhile */
-#define MONITOR_NS (5 * NSEC_PER_SEC)
 #define CONT_NS (10 * NSEC_PER_SEC)
 #define READS_NS (500 * NSEC_PER_MSEC) /* QEMU that reads nothing for so long waits for multifd's channels */
 
-struct proxy_dest {
-	/* set at creation, read-only after */
-	struct proxy_dest_opts opts;
-	struct decant_landing *landing;
-	struct link *link;
-	int stop_fd;  /* an io_wake */
-	int ended_fd; /* the session's thread is done */
-
-	/* the session's thread's, until it is done or `met` */
-	pthread_t thread;
-	bool threaded;
-	struct qmp *qmp; /* connected to only in create() */
-	struct guest_ram *ram;
-	struct preflight *preflight;
-	struct decant_memory *memory;
-	bool refused;    /* what was wrong is not the source's fault, */
-	bool come_again; /* and it may come once more */
-	int session_ret;
-	struct decant_error session_err;
-	int main_fd; /* connected to QEMU */
-	bool pass;
-	uint32_t regions;
-	uint64_t region_bytes;
-	atomic_bool
-		ended; /* the session has: release, and then ended_fd is set; acquire before its outcome is read */
-	atomic_bool met; /* create() has succeeded: release; acquire before the five above are read */
-
-	/* proxy_dest_run()'s thread's */
-	struct relay relay[RELAYS_MAX];
-	enum link_service service[RELAYS_MAX];
-	uint32_t relays;
-	struct return_path path;
-	struct idle_channels *idle; /* NULL: where all passes, the source's own channels do */
-	uint64_t idle_ns;           /* their next turn */
-	bool begun;                 /* the main connection is a relay */
-	bool main_ended;            /* both ways */
-	bool started;
-	struct proxy_stats stats;
-	uint64_t begin_ns, told_ns, cpu_ns;
-};
-
-/* ---- the session's thread ---- */
-
-static int dest_preflight(struct proxy_dest *dest, pid_t pid, const struct proxy_shape *shape,
-			  struct decant_error *err)
-{
-	const struct preflight_opts opts = { .end = PREFLIGHT_DEST };
-	const char *unfit;
-	int ret;
-
-	preflight_free(dest->preflight);
-	dest->preflight = NULL;
-	if (dest->qmp != NULL)
-		ret = preflight_look(dest->qmp, &opts, &dest->preflight, err);
-	else
-		ret = preflight_look_process(pid, &opts, &dest->preflight, err);
-	if (ret == 0 && shape->facts != NULL)
-		ret = preflight_compare(dest->preflight, shape->facts, err);
-	if (ret < 0)
-		return ret;
-	unfit = preflight_unfit(dest->preflight);
-	return unfit == NULL ? 0 : decant_error_set(err, -ENOTSUP, "%s", unfit);
-}
-
-/* A QEMU that waits to be told where to listen (-incoming defer) is told. */
-static int dest_incoming(struct proxy_dest *dest, struct decant_error *err)
-{
-	struct json_object *arguments;
-	char uri[512];
-
-	if (dest->preflight == NULL ||
-	    strcmp(json_get_text(preflight_facts(dest->preflight), "incoming", ""), "deferred") != 0)
-		return 0;
-	snprintf(uri, sizeof(uri), "unix:%s", dest->opts.socket);
-	arguments = json_object_new_object();
-	json_add_text(arguments, "uri", uri);
-	return qmp_call(dest->qmp, "migrate-incoming", arguments, NULL, err);
-}
-
-static int dest_connect_main(struct proxy_dest *dest, struct decant_error *err)
-{
-	const int fd = dest->main_fd >= 0 ? dest->main_fd
-					  : unix_connect(dest->opts.socket, clock_deadline_ns(QEMU_LISTENS_NS),
-							 dest->stop_fd, err);
-
-	if (fd == -ENOENT || fd == -ECONNREFUSED)
-		decant_error_prefix(
-			err, "is QEMU there, started with -incoming unix:%s or, with --qmp, -incoming defer?",
-			dest->opts.socket);
-	dest->main_fd = fd;
-	return fd < 0 ? fd : 0;
-}
-
-static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_shape *shape,
-			    struct decant_memory *memory, struct decant_error *err)
-{
-	struct decant_memory *found;
-	int ret = guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
-
-	if (ret == 0)
-		ret = guest_ram_match(dest->ram, shape->list, shape->count, &found, err);
-	if (ret < 0)
-		return ret;
-	ret = decant_memory_move(memory, found, err);
-	decant_memory_free(found);
-	return ret;
-}
-
-/* The monitor is asked first, since QEMU that is told to listen must be fit; without one it is the process that listens. */
-static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
-		      struct decant_error *err)
-{
-	pid_t pid = dest->qmp != NULL ? qmp_pid(dest->qmp) : 0;
-	int ret = dest->qmp != NULL ? dest_preflight(dest, pid, shape, err) : 0;
-
-	if (ret == 0)
-		ret = dest_incoming(dest, err);
-	if (ret == 0)
-		ret = dest_connect_main(dest, err);
-	if (ret == 0 && dest->qmp == NULL) {
-		pid = unix_peer(dest->main_fd);
-		ret = pid <= 0 ? decant_error_set(err, -ESRCH,
-						  "%s: who listens there is in no PID namespace of ours",
-						  dest->opts.socket)
-			       : dest_preflight(dest, pid, shape, err);
-	}
-	return ret < 0 ? ret : dest_find_memory(dest, pid, shape, memory, err);
-}
-
-/*
- * A source that will ask for the VM to be started has to hear now if that cannot be, or would come by itself: when it asks it has
- * given the VM up.
- */
-static int dest_check_start(const struct proxy_dest *dest, const struct proxy_shape *shape,
-			    struct decant_error *err)
-{
-	if (!json_get_bool(shape->facts, "start", false))
-		return 0;
-	if (dest->opts.qmp == NULL)
-		return decant_error_set(
-			err, -ENOTSUP,
-			"the source wants the VM started here, which needs the monitor of QEMU here: decant "
-			"proxy dest --qmp SOCKET");
-	if (dest->preflight != NULL && !json_get_bool(preflight_facts(dest->preflight), "waits", false))
-		return decant_error_set(
-			err, -ENOTSUP,
-			"QEMU here was not started with -S, so it would start the VM by itself, whether or not "
-			"the source has given it up; start it with -S");
-	return 0;
-}
-
-static int dest_pass(struct proxy_dest *dest, const struct proxy_shape *shape, const struct decant_region *regions,
-		     struct decant_memory *memory, struct decant_error *err)
-{
-	struct decant_error ignored = DECANT_ERROR_INIT;
-	const struct proxy_shape nothing = { 0 };
-	int ret = 0;
-
-	if (dest->qmp != NULL && dest->preflight == NULL)
-		dest_preflight(dest, qmp_pid(dest->qmp), &nothing, &ignored);
-	ret = dest_check_start(dest, shape, err);
-	if (ret == 0 && dest->main_fd < 0)
-		ret = dest_incoming(dest, err);
-	if (ret == 0)
-		ret = dest_connect_main(dest, err);
-	if (ret == 0)
-		ret = decant_memory_allocate(memory, regions, err);
-	return ret < 0 ? ret : 0;
-}
-
-static int dest_create(void *opaque, struct decant_state_reader *reader, const struct decant_region *regions,
-		       uint32_t count, struct decant_memory *memory, struct decant_error *err)
-{
-	struct proxy_dest *dest = opaque;
-	struct proxy_shape shape;
-	int ret = proxy_shape_decode(reader, &shape, err);
-
-	if (ret < 0)
-		return ret;
-	if (dest->opts.qmp != NULL)
-		ret = qmp_open(dest->opts.qmp, clock_deadline_ns(MONITOR_NS), dest->stop_fd, &dest->qmp, err);
-	if (ret < 0)
-		decant_error_prefix(err, "--qmp");
-	else if (shape.pass && (count != 1 || regions[0].length > DECANT_GRANULE_SIZE))
-		ret = decant_error_set(err, -EPROTO, "the source's sidecar: it is to pass all, but brings memory");
-	else if (shape.pass)
-		ret = dest_pass(dest, &shape, regions, memory, err);
-	else
-		ret = dest_check_start(dest, &shape, err);
-	if (ret == 0 && !shape.pass)
-		ret = dest_share(dest, &shape, memory, err);
-	qmp_close(dest->qmp);
-	dest->qmp = NULL;
-	dest->refused = ret < 0;
-	dest->come_again = shape.fallback && !shape.pass;
-	dest->pass = shape.pass;
-	dest->regions = shape.pass ? 0 : decant_memory_count(memory);
-	dest->region_bytes = shape.pass ? 0 : decant_memory_bytes(memory);
-	proxy_shape_clear(&shape);
-	if (ret == 0)
-		atomic_store_explicit(&dest->met, true, memory_order_release);
-	return ret;
-}
-
-static int dest_message(void *opaque, const void *data, size_t length, struct decant_error *err)
-{
-	const struct proxy_dest *dest = opaque;
-
-	return link_deliver(dest->link, data, length, err);
-}
+/* ---- beginning and end ---- */
 
 static int dest_send(void *opaque, const void *data, size_t length, struct decant_error *err)
 {
@@ -266,38 +50,12 @@ static int dest_send(void *opaque, const void *data, size_t length, struct decan
 	return decant_landing_message(dest->landing, data, length, err);
 }
 
-/* Sessions that end before the source was met are no migration, unless it was refused for good. */
-static void *dest_session(void *opaque)
-{
-	struct proxy_dest *dest = opaque;
-	bool again = true;
-
-	while (again) {
-		struct decant_error *err = &dest->session_err;
-
-		dest->refused = dest->come_again = false;
-		*err = (struct decant_error)DECANT_ERROR_INIT;
-		dest->session_ret = decant_landing_run(dest->landing, &dest->memory, err);
-		again = dest->session_ret < 0 && !dest->met && !io_wake_test(dest->stop_fd) &&
-			(!dest->refused || dest->come_again);
-		if (again)
-			log_warning(&dest->opts.log, "%s; waiting for another", err->msg);
-	}
-	if (dest->session_ret < 0)
-		link_fail(dest->link, &dest->session_err);
-	atomic_store_explicit(&dest->ended, true, memory_order_release);
-	io_wake_set(dest->ended_fd);
-	return NULL;
-}
-
-/* ---- beginning and end ---- */
-
 static int dest_listen(struct proxy_dest *dest, struct decant_error *err)
 {
 	const struct link_opts link_opts = { .source = false, .send = dest_send, .opaque = dest };
 	const struct decant_landing_ops ops = { .size = sizeof(ops),
-						.create = dest_create,
-						.message = dest_message };
+						.create = proxy_dest_create,
+						.message = proxy_dest_message };
 	struct decant_landing_opts opts = DECANT_LANDING_OPTS_INIT;
 	int ret = link_new(&link_opts, &dest->link, err);
 
@@ -720,7 +478,7 @@ int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *sta
 {
 	struct decant_error local = DECANT_ERROR_INIT;
 	struct decant_error *err = caller_err != NULL ? caller_err : &local;
-	int ret = pthread_create(&dest->thread, NULL, dest_session, dest);
+	int ret = pthread_create(&dest->thread, NULL, proxy_dest_session, dest);
 
 	if (ret != 0)
 		return decant_error_set(err, -ret, "pthread_create: %s", strerror(ret));
