@@ -145,21 +145,30 @@ def a_disk_that_is_written_meanwhile():
     check(filecmp.cmp(*files, shallow=False), "the disks differ")
 
 
-def stays_when_a_sidecar_is_killed():
-    for end in ("source", "dest"):
-        domain = create(one, "stayer", MEMORY)
-        sidecars = Sidecars(one, two)
-        with one.begin(*sidecars.words("stayer", ["--bandwidth", "4"])) as migration:
-            wait_until("pages move", lambda: domain.call("query-migrate").get("ram", {}).get("transferred", 0) > 1 << 20, SLOW)
-            getattr(sidecars, end).signal(signal.SIGKILL)
-            said = migration.communicate(timeout=SLOW)
-        check(migration.returncode != 0, f"virsh migrate has succeeded: {said}\n{sidecars.said()}")
-        survivor = sidecars.dest if end == "source" else sidecars.source
-        done = survivor.wait(SLOW)
+def stays(breaks, survivors):
+    """What @breaks does to a migration that is under way leaves the VM where it was, and the sidecars @survivors say why they end."""
+    domain = create(one, "stayer", MEMORY)
+    sidecars = Sidecars(one, two)
+    with one.begin(*sidecars.words("stayer", ["--bandwidth", "4"])) as migration:
+        wait_until("pages move", lambda: domain.call("query-migrate").get("ram", {}).get("transferred", 0) > 1 << 20, SLOW)
+        breaks(sidecars)
+        said = migration.communicate(timeout=SLOW)
+    check(migration.returncode != 0, f"virsh migrate has succeeded: {said}\n{sidecars.said()}")
+    for name in survivors:
+        done = getattr(sidecars, name).wait(SLOW)
         check(done.status == FAILED and done.err.splitlines()[-1].startswith("decant proxy"), str(done))
-        check(two.domains() == [], f"at the other host there is {two.domains()}")
-        domain.memory.close()
-        has_moved("stayer", two, one).destroy()
+    check(two.domains() == [], f"at the other host there is {two.domains()}")
+    domain.memory.close()
+    has_moved("stayer", two, one).destroy()
+
+
+def stays_when_a_sidecar_is_killed():
+    stays(lambda sidecars: sidecars.source.signal(signal.SIGKILL), ["dest"])
+    stays(lambda sidecars: sidecars.dest.signal(signal.SIGKILL), ["source"])
+
+
+def stays_when_it_is_cancelled():
+    stays(lambda sidecars: one.ask("domjobabort", "stayer"), ["source", "dest"])
 
 
 rig.skip_without_kvm()
@@ -173,4 +182,5 @@ rig.main([
     several_connections,
     a_disk_that_is_written_meanwhile,
     stays_when_a_sidecar_is_killed,
+    stays_when_it_is_cancelled,
 ])

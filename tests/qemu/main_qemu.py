@@ -74,6 +74,17 @@ def multifd(program):
         moves(both)
 
 
+def multifd_at_both_ends(program):
+    """As libvirt turns it on: the destination's QEMU waits for connections over which nothing comes, and no sidecar has a monitor."""
+    channels = {"multifd-channels": 3}
+    with sidecars(program, monitors=False, capabilities=["multifd"], parameters=channels, guest=Guest(memory=128, vcpus=2)) as both:
+        dest = both.pair.dest
+        dest.capabilities(["multifd"])
+        dest.qmp.call("migrate-set-parameters", **channels)
+        dest.qmp.call("migrate-incoming", uri=f"unix:{both.pair.incoming}")
+        moves(both)
+
+
 def fallback(program):
     """Memory that is not shared: all of it passes in the stream, as it is."""
     with sidecars(program, ["--fallback"], guest=Guest(backing="anonymous")) as both:
@@ -171,9 +182,9 @@ def twice(program):
             moves(both)
 
 
-ACCEPTED = (plain, listening, multifd, fallback, nodes, file, file_to_memfd, huge, video_memory, key, hot, throttled, pause, capabilities,
+ACCEPTED = (plain, listening, multifd, multifd_at_both_ends, fallback, nodes, file, file_to_memfd, huge, video_memory, key, hot, throttled, pause, capabilities,
             older_machine, twice)
-LONG = (file_to_memfd, hot, throttled, twice)  # with --all
+LONG = (multifd_at_both_ends, file_to_memfd, hot, throttled, twice)  # with --all
 NEWER = (plain, listening, multifd, fallback, capabilities, older_machine)  # without
 NEWER_SETTINGS = ("mapped-ram", "mode")
 
