@@ -359,7 +359,8 @@ int multifd_new(const struct ram_blocks *blocks, size_t buffer, struct multifd *
 	made->blocks = blocks;
 	made->step = init_step;
 	made->id = -1;
-	strays_init(&made->strays, passing < STRAYS_MAX ? passing : STRAYS_MAX);
+	/* each page once, and what it takes to keep it */
+	strays_init(&made->strays, passing < STRAYS_MAX / 2 ? passing + passing / 8 : STRAYS_MAX);
 	*multifd = made;
 	return 0;
 }

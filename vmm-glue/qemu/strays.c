@@ -18,13 +18,14 @@ void strays_init(struct strays *strays, uint64_t max)
 
 struct stray *strays_add(struct strays *strays, uint32_t block, uint64_t offset, uint32_t size, bool zero)
 {
+	const size_t bytes = sizeof(struct stray) + (zero ? 0 : size);
 	struct stray *stray;
 
-	if (strays->bytes + size > strays->max) {
+	if (strays->bytes + bytes > strays->max) {
 		errno = ENOSPC;
 		return NULL;
 	}
-	stray = malloc(sizeof(*stray) + (zero ? 0 : size));
+	stray = malloc(bytes);
 	if (stray == NULL)
 		return NULL;
 	stray->next = NULL;
@@ -33,7 +34,7 @@ struct stray *strays_add(struct strays *strays, uint32_t block, uint64_t offset,
 	stray->zero = zero;
 	*strays->last = stray;
 	strays->last = &stray->next;
-	strays->bytes += size;
+	strays->bytes += bytes;
 	return stray;
 }
 

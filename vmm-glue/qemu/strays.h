@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The most content that is kept, bytes. */
-#define STRAYS_MAX (UINT64_C(512) << 20)
+/* The most that one channel may have kept, bytes. */
+#define STRAYS_MAX (UINT64_C(256) << 20)
 
 /* The head of a record: flags and offset, name, fill byte. */
 #define STRAY_HEAD_MAX (8u + 1u + 255u + 1u)
@@ -28,10 +28,11 @@ struct stray {
 struct strays {
 	struct stray *first;
 	struct stray **last;
-	uint64_t bytes; /* of content */
-	uint64_t max;   /* of content and of zero pages */
+	uint64_t bytes; /* of memory that they take */
+	uint64_t max;
 };
 
+/* strays_init() -- none yet; @max: of the bytes that strays_add() may take */
 void strays_init(struct strays *strays, uint64_t max);
 
 /*
