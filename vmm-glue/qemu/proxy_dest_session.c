@@ -68,14 +68,12 @@ static int dest_connect_main(struct proxy_dest *dest, struct decant_error *err)
 	return fd < 0 ? fd : 0;
 }
 
-static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_shape *shape,
-			    struct decant_memory *memory, struct decant_error *err)
+static int dest_match(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
+		      struct decant_error *err)
 {
 	struct decant_memory *found;
-	int ret = guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
+	int ret = guest_ram_match(dest->ram, shape->list, shape->count, &found, err);
 
-	if (ret == 0)
-		ret = guest_ram_match(dest->ram, shape->list, shape->count, &found, err);
 	if (ret < 0)
 		return ret;
 	ret = decant_memory_move(memory, found, err);
@@ -83,25 +81,40 @@ static int dest_find_memory(struct proxy_dest *dest, pid_t pid, struct proxy_sha
 	return ret;
 }
 
-/* The monitor is asked first, since QEMU that is told to listen must be fit; without one it is the process that listens. */
+/* Nothing is asked of the monitor later: with multifd QEMU 8.0 and newer do not answer between the connection and its first bytes. */
+static int dest_ask(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_error *err)
+{
+	const pid_t pid = qmp_pid(dest->qmp);
+	int ret = dest_preflight(dest, pid, shape, err);
+
+	if (ret == 0)
+		ret = guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
+	return ret < 0 ? ret : dest_incoming(dest, err);
+}
+
+/* Without a monitor it is the process that listens. */
+static int dest_look(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_error *err)
+{
+	const pid_t pid = unix_peer(dest->main_fd);
+	int ret = pid > 0 ? 0
+			  : decant_error_set(err, -ESRCH, "%s: who listens there is in no PID namespace of ours",
+					     dest->opts.socket);
+
+	if (ret == 0)
+		ret = dest_preflight(dest, pid, shape, err);
+	return ret < 0 ? ret : guest_ram_find(pid, NULL, NULL, &dest->ram, err);
+}
+
 static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
 		      struct decant_error *err)
 {
-	pid_t pid = dest->qmp != NULL ? qmp_pid(dest->qmp) : 0;
-	int ret = dest->qmp != NULL ? dest_preflight(dest, pid, shape, err) : 0;
+	int ret = dest->qmp != NULL ? dest_ask(dest, shape, err) : 0;
 
 	if (ret == 0)
-		ret = dest_incoming(dest, err);
-	if (ret == 0)
 		ret = dest_connect_main(dest, err);
-	if (ret == 0 && dest->qmp == NULL) {
-		pid = unix_peer(dest->main_fd);
-		ret = pid <= 0 ? decant_error_set(err, -ESRCH,
-						  "%s: who listens there is in no PID namespace of ours",
-						  dest->opts.socket)
-			       : dest_preflight(dest, pid, shape, err);
-	}
-	return ret < 0 ? ret : dest_find_memory(dest, pid, shape, memory, err);
+	if (ret == 0 && dest->qmp == NULL)
+		ret = dest_look(dest, shape, err);
+	return ret < 0 ? ret : dest_match(dest, shape, memory, err);
 }
 
 /*
