@@ -500,6 +500,7 @@ int proxy_source_run(struct proxy_source *source, struct proxy_stats *stats, enu
 {
 	struct stage *stage = on_stage;
 	bool asked = false;
+	int ret;
 
 	stage_sign(stage, STAGE_SIDECAR_RUNS);
 	pthread_mutex_lock(&stage->lock);
@@ -521,8 +522,9 @@ int proxy_source_run(struct proxy_source *source, struct proxy_stats *stats, enu
 		decant_error_set(err, -ECANCELED, "cancelled");
 	else if (stage->ret < 0)
 		decant_error_set(err, stage->ret, "%s", stage->why);
+	ret = stage->end ? stage->ret : -ECANCELED;
 	pthread_mutex_unlock(&stage->lock);
-	return stage->end ? stage->ret : -ECANCELED;
+	return ret;
 }
 
 void proxy_source_cancel(struct proxy_source *source)
