@@ -15,3 +15,5 @@ fire_qemu_timeout := 600
 script_tests += tests/qemu/libvirt.py tests/qemu/disks.py
 libvirt_timeout := 300
 disks_timeout := 300
+script_tests += tests/qemu/move_qemu.py
+move_qemu_timeout := 300
