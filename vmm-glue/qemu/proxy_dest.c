@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
+#define HEARD_NS (2 * NSEC_PER_SEC)
 #define CONT_NS (10 * NSEC_PER_SEC)
 #define READS_NS (500 * NSEC_PER_MSEC) /* QEMU that reads nothing for so long waits for multifd's channels */
 
@@ -473,6 +474,13 @@ static int dest_judge(const struct proxy_dest *dest, struct decant_error *err)
 		dest->path.status);
 }
 
+/* The source, when it has heard, closes: a connection that is closed before would look to it like a network that fails. */
+static void dest_complain(struct proxy_dest *dest, const struct decant_error *err)
+{
+	if (link_send_control(dest->link, LINK_ERROR, err->msg, NULL) == 0)
+		io_wait(dest->ended_fd, POLLIN, clock_deadline_ns(HEARD_NS), -1);
+}
+
 int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *started,
 		   struct decant_error *caller_err)
 {
@@ -488,7 +496,7 @@ int proxy_dest_run(struct proxy_dest *dest, struct proxy_stats *stats, bool *sta
 		ret = dest_judge(dest, err);
 	dest_shut(dest);
 	if (ret < 0 && ret != -EREMOTEIO)
-		link_send_control(dest->link, LINK_ERROR, err->msg, NULL);
+		dest_complain(dest, err);
 	dest_join(dest);
 	dest_stats(dest);
 	*stats = dest->stats;
