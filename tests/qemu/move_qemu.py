@@ -24,6 +24,8 @@ from qemu_rig import Pair, Sidecars
 from rig import DONE, FAILED, IN_DOUBT, Skip, check, path, wait_until
 
 BUSY = Guest(stress=("wss=8M", "data=16M"))
+# where a sanitizer is in the program, it needs what is forbidden
+STRICT = [] if rig.sanitized() else ["--confine", "strict"]
 TRICKLE = ["--bandwidth", "1M"]  # so slow that it does not end by itself
 
 
@@ -42,7 +44,7 @@ class Move:
 
     def begin(self, *words, peer=None):
         self.command = self.sidecars.host.start("migrate", "--qmp", self.pair.source.decant_monitor, peer or self.sidecars.peer,
-                                                "--fabric", "tcp", *words)
+                                                "--fabric", "tcp", *STRICT, *words)
         return self.command
 
     def run(self, *words, peer=None):

@@ -93,6 +93,7 @@ static const char help_migrate[] =
 	"\n"
 	"  --multifd N                 QEMU's own channels to its sidecar, 0: none [as QEMU is set]\n"
 	"  --fallback                  where the memory cannot be shared, pass QEMU's stream on unchanged\n"
+	"  --confine on|strict|off     give up the privileges that are not needed; strict is for tests [on]\n"
 	"\n"
 	"Exit status: 0 done, 1 failed and the guest runs here (or it has found its memory damaged), 2 usage, 3 in doubt.\n";
 

@@ -6,6 +6,7 @@
  * stays, or QEMU has already given it up and nobody starts it (docs/qemu.md, "Never two").
  */
 #include "vmm/command.h"
+#include "vmm/confine.h"
 #include "vmm/control.h"
 #include "vmm/progress.h"
 #include "vmm/report_file.h"
@@ -67,6 +68,8 @@ static int mover_signals(struct decant_error *err)
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGINT);
 	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd >= 0 ? fd : decant_error_set(err, -errno, "signalfd: %s", strerror(errno));
@@ -142,6 +145,15 @@ static int mover_finish(const struct options_migrate *options, struct report_fil
 	return status;
 }
 
+/* From here on it reads what a network and a QEMU say. */
+static int mover_shut_in(const struct options_migrate *options, struct decant_error *err)
+{
+	const struct confine_opts confined = { .mode = options->confine, .other_process = true };
+	int ret = confine(&confined, err);
+
+	return ret < 0 ? ret : sigbus_install(err);
+}
+
 static int mover_move(const struct options_migrate *options, const struct key *key, const char *socket)
 {
 	struct mover mover = { .options = options };
@@ -151,7 +163,8 @@ static int mover_move(const struct options_migrate *options, const struct key *k
 	int signal_fd = mover_signals(&err);
 	int status;
 
-	if (signal_fd < 0 || (options->report != NULL && report_file_open(&file, options->report, &err) < 0)) {
+	if (signal_fd < 0 || (options->report != NULL && report_file_open(&file, options->report, &err) < 0) ||
+	    mover_shut_in(options, &err) < 0) {
 		status = command_fail("migrate", options->qmp, EXIT_FAILED, &err);
 	} else {
 		progress_init(&mover.progress, stdout, isatty(STDOUT_FILENO));
@@ -186,9 +199,10 @@ int command_migrate_qemu(const struct options_migrate *options)
 	int status;
 
 	if ((options->key_file != NULL && key_file_load(options->key_file, &key, &err) < 0) ||
-	    mover_socket(socket, &err) < 0 || sigbus_install(&err) < 0)
+	    mover_socket(socket, &err) < 0)
 		return command_fail("migrate", options->qmp, EXIT_FAILED, &err);
 	status = mover_move(options, &key, socket);
 	key_wipe(&key);
-	return command_flush("migrate", status);
+	command_flush("migrate", status);
+	return status; /* where the guest is, whether or not that could be printed */
 }

@@ -57,6 +57,7 @@ static void proxy_catch_signals(void)
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN); /* who reads what is printed may go, and a migration goes on */
 }
 
 static const char *proxy_verb(const struct proxy *proxy)

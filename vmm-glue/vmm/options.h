@@ -63,7 +63,9 @@ struct options_migrate {
 	const char *qmp;  /* the monitor of a QEMU, whose guest is to be moved; NULL: a VM of decant's own */
 	uint32_t multifd; /* with @qmp: QEMU's channels, 0: none; QEMU_MOVE_MULTIFD_AS_IT_IS */
 	bool fallback;    /* with @qmp */
-	bool policy;      /* --if-not-converging was given */
+	enum confine_mode confine; /* with @qmp */
+	bool policy;               /* --if-not-converging was given */
+	bool confined;             /* --confine was */
 };
 
 /* proxy source, proxy dest */

@@ -34,6 +34,7 @@ enum options_migrate_key {
 	KEY_QMP,
 	KEY_MULTIFD,
 	KEY_FALLBACK,
+	KEY_CONFINE,
 };
 
 /* an option of which this version has one value, and later ones will have more */
@@ -155,6 +156,9 @@ static int options_migrate_take(void *opaque, int key, const char *value, struct
 	case KEY_FALLBACK:
 		options->fallback = true;
 		return 0;
+	case KEY_CONFINE:
+		options->confined = true;
+		return options_take_confine(value, &options->confine, err);
 	default:
 		options->json = true;
 		return 0;
@@ -198,9 +202,14 @@ static int options_migrate_own(struct options_migrate *options, const char *cons
 {
 	int ret;
 
-	if (options->multifd != QEMU_MOVE_MULTIFD_AS_IT_IS || options->fallback)
-		return decant_error_set(err, -EINVAL, "--%s: goes with --qmp only",
-					options->fallback ? "fallback" : "multifd");
+	if (options->multifd != QEMU_MOVE_MULTIFD_AS_IT_IS)
+		return decant_error_set(err, -EINVAL, "--multifd: goes with --qmp only");
+	if (options->fallback)
+		return decant_error_set(err, -EINVAL, "--fallback: goes with --qmp only");
+	if (options->confined)
+		return decant_error_set(
+			err, -EINVAL,
+			"--confine: goes with --qmp only; the VM's process has its own, of decant run");
 	if (count == 0)
 		return decant_error_set(err, -EINVAL, "which VM? give its name; decant list shows them");
 	options->name = words[0];
@@ -233,6 +242,7 @@ int options_migrate(int argc, char **argv, struct options_migrate *options, stru
 		{ "qmp", required_argument, NULL, KEY_QMP },
 		{ "multifd", required_argument, NULL, KEY_MULTIFD },
 		{ "fallback", no_argument, NULL, KEY_FALLBACK },
+		{ "confine", required_argument, NULL, KEY_CONFINE },
 		{ 0 },
 	};
 	const char *words[2] = { NULL, NULL };

@@ -234,7 +234,7 @@ static void test_options_migrate__of_a_qemu(void **state)
 	words_split(&words,
 		    "migrate host:7 --qmp /q --multifd 0 --fallback --if-not-converging throttle --timeout 9s "
 		    "--bandwidth 1M --max-downtime 50ms --channels 3 --cpus 0 --key-file k --report r --json "
-		    "--fabric rdma --rail mlx5_0");
+		    "--fabric rdma --rail mlx5_0 --confine strict");
 	assert_int_equal(options_migrate(words.argc, words.argv, &options, NULL), 0);
 	assert_int_equal(options.multifd, 0);
 	assert_true(options.fallback);
@@ -244,6 +244,7 @@ static void test_options_migrate__of_a_qemu(void **state)
 	assert_string_equal(options.departure.rails, "mlx5_0");
 	assert_string_equal(options.key_file, "k");
 	assert_string_equal(options.report, "r");
+	assert_int_equal(options.confine, CONFINE_STRICT);
 	assert_true(options.json);
 }
 
@@ -394,6 +395,8 @@ static const struct refusal migrate_refusals[] = {
 	{ "migrate demo host:7 --report", "--report" },
 	{ "migrate demo host:7 --multifd 4", "--qmp" },
 	{ "migrate demo host:7 --fallback", "--qmp" },
+	{ "migrate demo host:7 --confine on", "--qmp" },
+	{ "migrate --qmp /q host:7 --confine no", "strict" },
 	{ "migrate --qmp", "--qmp" },
 	{ "migrate --qmp /q", "decant proxy dest" },
 	{ "migrate --qmp /q demo host:7", "too many" },
