@@ -36,7 +36,7 @@ end:kill-dest devices:kill-dest-sidecar loaded:kill-dest-sidecar loaded:kill-sou
 """
 STOPPED_SECONDS = 8  # longer than a peer is waited for
 GARBAGE = bytes(range(255, 127, -1)) * 4
-LOST_CHANNEL = re.compile(r"decant proxy \w+: data channel \d+ is lost: ")  # said as it happens, of whatever migration
+LOST_CHANNEL = re.compile(r"decant proxy \w+: (data channel \d+ is|tcp data channels of epoch \d+ are) lost")  # said as it happens, of whatever migration
 RETURN_STAGES = ("loaded", "shut", "shut-late")
 
 

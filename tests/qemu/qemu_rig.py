@@ -14,7 +14,7 @@ from qemu import SLOW, Guest, Qemu
 from rig import DONE, Host, check, path, wait_until
 
 UNLIMITED = 1 << 40  # bytes per second
-DEFAULT_BANDWIDTH = 128 << 20  # QEMU's own
+STRICT = ("--confine", "strict")  # a system call that the filter's lists do not have would end the process
 
 _lock = threading.Lock()
 _booted = {}
@@ -101,7 +101,7 @@ class Sidecars:
         self.socket = path(f"{pair.dest.name}.migrate")
         key = [] if "--key-file" in dest_words or listen.startswith("127.") else ["--insecure"]
         self.dest = self.host.start("proxy", "dest", "--listen", listen, "--qemu-socket", dest_socket or pair.incoming, *key,
-                                    *(["--qmp", pair.dest.decant_monitor] if monitors else []), *dest_words, prefix=prefixes[1])
+                                    *STRICT, *(["--qmp", pair.dest.decant_monitor] if monitors else []), *dest_words, prefix=prefixes[1])
         self.address = self.dest.wait_for(r"listening on (\S+:\d+)", SLOW).group(1)
         self.peer = relay(self.address) if relay else self.address
         self.source = None
@@ -110,7 +110,7 @@ class Sidecars:
     def begin(self):
         """The source's, too; its socket is there."""
         self.source = self.host.start("proxy", "source", "--peer", self.peer, "--qemu-socket", self.socket,
-                                      *(["--qmp", self.pair.source.decant_monitor] if self.monitors else []), *self.source_words,
+                                      *STRICT, *(["--qmp", self.pair.source.decant_monitor] if self.monitors else []), *self.source_words,
                                       prefix=self.prefix)
         wait_until("the socket for QEMU", lambda: os.path.exists(self.socket) or self.source.popen.poll() is not None, SLOW)
         return self

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
@@ -143,6 +144,8 @@ static const struct calls_rule calls_if[] = {
 	CALLS_IF_EQUAL("ioctl", 1, FIONBIO),
 	CALLS_IF_EQUAL("ioctl", 1, SIOCGIFINDEX),
 	CALLS_IF_EQUAL("ioctl", 1, SIOCGIFNAME),
+	/* what QEMU has not yet read of a connection */
+	CALLS_IF_EQUAL("ioctl", 1, SIOCOUTQ),
 	CALLS_IF_EQUAL("socket", 0, AF_UNIX),
 	CALLS_IF_EQUAL("socket", 0, AF_INET),
 	CALLS_IF_EQUAL("socket", 0, AF_INET6),
