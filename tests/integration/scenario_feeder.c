@@ -23,6 +23,8 @@
 struct feed {
 	struct decant_memory *memory;
 	char *base;
+	uint64_t length; /* 0: FEED_PAGES */
+	const struct decant_memory *landing_memory;
 	struct decant_landing *landing;
 	pthread_t thread;
 	int landed; /* what decant_landing_run() returned */
@@ -46,6 +48,7 @@ static int land_create(void *opaque, struct decant_state_reader *shape, const st
 	struct feed *feed = opaque;
 	struct decant_state_record record;
 
+	feed->landing_memory = memory;
 	if (decant_state_next(shape, &record) == 1 && strcmp(record.name, "feed.shape") == 0)
 		atomic_fetch_add(&feed->shapes, 1);
 	for (uint32_t i = 0; i < count; i++) {
@@ -87,7 +90,7 @@ static void feed_memory(struct feed *feed)
 	struct decant_region region = DECANT_REGION_INIT;
 
 	snprintf(region.name, sizeof(region.name), "ram0");
-	region.length = FEED_PAGES * PAGE;
+	region.length = feed->length > 0 ? feed->length : FEED_PAGES * PAGE;
 	assert_int_equal(decant_memory_new(&feed->memory, NULL), 0);
 	assert_int_equal(decant_memory_allocate(feed->memory, &region, NULL), 0);
 	feed->base = decant_memory_region(feed->memory, 0)->address;
@@ -214,6 +217,38 @@ void scenario_push_feeder(struct rig *rig)
 	allocated = decant_memory_allocated(feed.received); /* before they are read, which allocates */
 	assert_true(allocated <= FEED_PAGES / 2 * PAGE + 2 * DECANT_GRANULE_SIZE);
 	expect_equal(&feed);
+	feed_free(&feed);
+}
+
+static void await_granules(const struct feed *feed, uint64_t granules)
+{
+	for (int i = 0; i < 30000; i++) {
+		if (decant_memory_allocated(feed->landing_memory) >= granules * DECANT_GRANULE_SIZE)
+			break;
+		usleep(1000);
+	}
+	assert_int_equal(decant_memory_allocated(feed->landing_memory), granules * DECANT_GRANULE_SIZE);
+}
+
+/* The destination is asked for what comes next before it is due, and with each granule for one more; but for no hole. */
+void scenario_push_feeder_asks_ahead(struct rig *rig)
+{
+	struct feed feed = { .length = 30 * DECANT_GRANULE_SIZE };
+
+	feed_open(&feed, rig);
+	for (uint64_t granule = 0; granule < 30; granule++)
+		if (granule != 5)
+			feed.base[granule * DECANT_GRANULE_SIZE] = 1;
+	change_and_push(&feed, 0, 1, 7);
+	await_granules(&feed, 17);
+	for (uint64_t granule = 1; granule < 4; granule++) {
+		change_and_push(&feed, (uint32_t)(granule * DECANT_GRANULE_SIZE / PAGE), 1, 7);
+		await_granules(&feed, 17 + granule);
+	}
+	change_and_push(&feed, (uint32_t)(feed.length / PAGE - 1), 1, 7);
+	barrier(&feed);
+	await_granules(&feed, 21);
+	feed_close(&feed);
 	feed_free(&feed);
 }
 

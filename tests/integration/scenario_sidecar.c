@@ -50,7 +50,7 @@ struct sides {
 
 	/* of the callbacks */
 	_Atomic unsigned forth, back, wrong, losses;
-	_Atomic bool greeted;
+	_Atomic bool greeted, watched;
 	unsigned fail_at; /* of those that come back; 0: none */
 };
 
@@ -476,6 +476,24 @@ static enum loop_action kill_each_fiftieth(void *opaque, uint64_t epoch, const s
 	return epoch <= 3 && atomic_fetch_add(asked, 1) % 50 == 49 ? LOOP_KILL : LOOP_DELIVER;
 }
 
+/* Somebody who shows how it goes on, from a thread of his own. */
+static void *watch(void *opaque)
+{
+	struct sides *sides = opaque;
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	uint64_t sent = 0;
+
+	while (!atomic_load(&sides->watched)) {
+		decant_mover_get_stats(sides->mover, &stats);
+		if (stats.sent_bytes < sent || stats.channels != 2 || stats.fabric[0] == '\0' ||
+		    decant_mover_check(sides->mover, NULL) < 0 || decant_landing_cpu_ns(sides->landing) == 0)
+			atomic_fetch_add(&sides->wrong, 1);
+		sent = stats.sent_bytes;
+		nanosleep(&(struct timespec){ .tv_nsec = MS / 4 }, NULL);
+	}
+	return NULL;
+}
+
 /* Data channels that die in the middle lose none of either direction, and double none. */
 void scenario_messages_back_over_failover(struct rig *rig)
 {
@@ -483,8 +501,10 @@ void scenario_messages_back_over_failover(struct rig *rig)
 	const struct loop_plan plan = { .decide = kill_each_fiftieth, .opaque = &asked };
 	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
 	struct sides sides = { 0 };
+	pthread_t watcher;
 
 	begin(&sides, rig, true);
+	assert_int_equal(pthread_create(&watcher, NULL, watch, &sides), 0);
 	loop_plan_set(&plan);
 	for (unsigned round = 0; round < 4; round++) {
 		talk_and_push(&sides, round * TALKS / 4, TALKS / 8);
@@ -496,6 +516,8 @@ void scenario_messages_back_over_failover(struct rig *rig)
 	}
 	settle(&sides);
 	decant_mover_get_stats(sides.mover, &stats);
+	atomic_store(&sides.watched, true);
+	pthread_join(watcher, NULL);
 	part(&sides);
 
 	assert_true(stats.failovers > 0);

@@ -135,6 +135,7 @@
 	X(push_feeder)                  \
 	X(push_feeder_with_a_key)       \
 	X(push_feeder_over_failover)    \
+	X(push_feeder_asks_ahead)       \
 	X(push_feeder_cancelled)        \
 	X(message_sink)                 \
 	X(message_sink_that_fails)      \
