@@ -11,6 +11,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 # pylint: disable=wrong-import-position
+import qemu
 import rig
 from qemu import ENDED, SLOW, Guest
 from qemu_rig import Pair, Sidecars, both_done, has_moved
@@ -29,14 +30,15 @@ def guest_with(disk):
 class Disks:
     """A VM whose disk is here and not there, and a mirror of it begun."""
 
-    def __init__(self, name):
+    def __init__(self, name, program=qemu.INSTALLED, dest_capabilities=()):
         self.files = [path(f"{name}.{end}.img") for end in ("source", "dest")]
         self.sockets = [path(f"{name}.{end}.nbd") for end in ("source", "dest")]
         with open(self.files[0], "wb") as disk:
             disk.write(os.urandom(DISK_BYTES))
         with open(self.files[1], "wb") as disk:
             disk.truncate(DISK_BYTES)
-        self.pair = Pair(guest=guest_with(self.files[0]), dest_guest=guest_with(self.files[1]))
+        self.pair = Pair(program, guest_with(self.files[0]), dest_guest=guest_with(self.files[1]))
+        self.pair.dest.capabilities(dest_capabilities)
         self.written = 0
         self.sidecars = Sidecars(self.pair, ["--disks", self.sockets[0]], ["--disks", self.sockets[1]]).begin()
 
@@ -96,8 +98,8 @@ def begin_migration(disks):
     wait_until("the guest is paused", paused, SLOW)
 
 
-def a_disk_is_mirrored_and_the_vm_follows():
-    disks = Disks("follows")
+def follows(disks):
+    """The disk, and then the VM."""
     try:
         disks.mirror()
         disks.write_while_copied()
@@ -114,6 +116,15 @@ def a_disk_is_mirrored_and_the_vm_follows():
         disks.is_there()
     finally:
         disks.pair.close()
+
+
+def a_disk_is_mirrored_and_the_vm_follows():
+    follows(Disks("follows"))
+
+
+def the_disk_comes_to_a_qemu_with_multifd():
+    """Which waits, if it is a newer one, for the first bytes of the migration, while its NBD server is asked for."""
+    follows(Disks("waits", qemu.newer_program() or qemu.INSTALLED, ["multifd"]))
 
 
 def a_mirror_ends_when_the_sidecar_does():
@@ -137,5 +148,6 @@ def a_mirror_ends_when_the_sidecar_does():
 rig.skip_without_kvm()
 rig.main([
     a_disk_is_mirrored_and_the_vm_follows,
+    the_disk_comes_to_a_qemu_with_multifd,
     a_mirror_ends_when_the_sidecar_does,
 ])

@@ -212,6 +212,7 @@ static int dest_descriptor(struct proxy_dest *dest, enum link_service service, s
 	dest->begun = true;
 	dest->begin_ns = clock_now_ns();
 	relay->in_path = &dest->path;
+	relay->skip = dest->greeted ? PROXY_DEST_GREETING : 0;
 	return dest->main_fd;
 }
 

@@ -23,6 +23,8 @@ struct idle_channels;
 struct preflight;
 struct qmp;
 
+#define PROXY_DEST_GREETING 4u /* bytes: the stream's magic */
+
 struct proxy_dest {
 	/* set at creation, read-only after */
 	struct proxy_dest_opts opts;
@@ -42,7 +44,8 @@ struct proxy_dest {
 	bool come_again; /* and it may come once more */
 	int session_ret;
 	struct decant_error session_err;
-	int main_fd; /* connected to QEMU */
+	int main_fd;  /* connected to QEMU */
+	bool greeted; /* which has had the first bytes of any stream */
 	bool pass;
 	uint32_t regions;
 	uint64_t region_bytes;

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define MONITOR_NS (5 * NSEC_PER_SEC)
 
@@ -81,7 +82,7 @@ static int dest_match(struct proxy_dest *dest, struct proxy_shape *shape, struct
 	return ret;
 }
 
-/* Nothing is asked of the monitor later: with multifd QEMU 8.0 and newer do not answer between the connection and its first bytes. */
+/* All of it before QEMU is connected to: see dest_greet(). */
 static int dest_ask(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_error *err)
 {
 	const pid_t pid = qmp_pid(dest->qmp);
@@ -105,6 +106,20 @@ static int dest_look(struct proxy_dest *dest, struct proxy_shape *shape, struct 
 	return ret < 0 ? ret : guest_ram_find(pid, NULL, NULL, &dest->ram, err);
 }
 
+/*
+ * With multifd QEMU 8.0 and newer look at the first bytes of a connection to know which it is, and stand still until these are there: the
+ * monitor, the NBD server of a disk that comes first. They are always the same.
+ */
+static int dest_greet(struct proxy_dest *dest, struct decant_error *err)
+{
+	static const char first[PROXY_DEST_GREETING] = { 'Q', 'E', 'V', 'M' };
+
+	if (!dest->greeted && send(dest->main_fd, first, sizeof(first), MSG_NOSIGNAL) != sizeof(first))
+		return decant_error_set(err, -ECONNRESET, "%s: QEMU has closed its connection", dest->opts.socket);
+	dest->greeted = true;
+	return 0;
+}
+
 static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_memory *memory,
 		      struct decant_error *err)
 {
@@ -114,6 +129,8 @@ static int dest_share(struct proxy_dest *dest, struct proxy_shape *shape, struct
 		ret = dest_connect_main(dest, err);
 	if (ret == 0 && dest->qmp == NULL)
 		ret = dest_look(dest, shape, err);
+	if (ret == 0)
+		ret = dest_greet(dest, err);
 	return ret < 0 ? ret : dest_match(dest, shape, memory, err);
 }
 

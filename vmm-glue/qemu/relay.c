@@ -68,6 +68,16 @@ static int relay_read(struct relay *relay, struct link *link, struct decant_erro
 	return ret < 0 ? ret : 1;
 }
 
+static int relay_skip(struct relay *relay, struct link *link, size_t length, struct decant_error *err)
+{
+	const uint32_t skipped = length < relay->skip ? (uint32_t)length : relay->skip;
+	const int ret = link_consume(link, relay->id, skipped, err);
+
+	relay->skip -= skipped;
+	relay->out_bytes += skipped;
+	return ret < 0 ? ret : 1;
+}
+
 /* 1: more may be there; 0: nothing now */
 static int relay_send(struct relay *relay, struct link *link, struct decant_error *err)
 {
@@ -83,6 +93,8 @@ static int relay_send(struct relay *relay, struct link *link, struct decant_erro
 	}
 	if (ret < 0 || length == 0)
 		return ret;
+	if (relay->skip > 0)
+		return relay_skip(relay, link, length, err);
 	sent = send(relay->fd, data, length, MSG_NOSIGNAL);
 	if (sent < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : relay_gone(errno, err);

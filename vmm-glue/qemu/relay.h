@@ -26,6 +26,7 @@ struct relay {
 	bool in_ended;  /* QEMU sends no more, and the link knows */
 	bool out_ended; /* the link brings no more, and QEMU knows */
 	bool fed;       /* "in" is somebody else's: relay_in_wants() and relay_pump() leave it alone */
+	uint32_t skip;  /* bytes to come from the link that QEMU has had already */
 	uint64_t in_bytes;
 	uint64_t out_bytes;
 	struct return_path *in_path;  /* sees what goes in; NULL: nobody */
