@@ -24,6 +24,7 @@ SHARE = "/run/decant"
 USER = 64055  # libvirt-qemu, Debian's number
 DRIVER = "/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so"
 QEMU = "qemu-system-x86_64"
+END_SECONDS = 20
 
 DAEMON_CONF = """\
 listen_tls = 0
@@ -198,8 +199,9 @@ class LibvirtHost:
         first = self._first() if self.popen.poll() is None else ""
         self.popen.kill()
         self.popen.wait()
-        while first and os.path.exists(f"/proc/{first}"):
-            time.sleep(0.01)
+        deadline = time.monotonic() + END_SECONDS
+        while first and os.path.exists(f"/proc/{first}") and time.monotonic() < deadline:
+            time.sleep(0.01)  # it is somebody else's child now
 
 
 class Domain:
