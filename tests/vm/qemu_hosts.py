@@ -51,9 +51,7 @@ def decant(host, *words):
                              stderr=subprocess.STDOUT, text=True)
     try:
         yield child
-        out, _ = child.communicate(timeout=SECONDS)
-        if child.returncode != 0:
-            raise Failure(f"`decant {' '.join(words)}`: status {child.returncode}: {out.strip()}")
+        said = child.communicate(timeout=SECONDS)[0]
     except (Failure, qemu.Unmeasured, subprocess.TimeoutExpired) as why:
         child.terminate()
         raise Failure(f"{why}\n# `decant {' '.join(words)}`: {(child.communicate()[0] or '').strip()}") from None
@@ -61,6 +59,8 @@ def decant(host, *words):
         child.kill()
         child.wait()
         child.stdout.close()
+    if child.returncode != 0:
+        raise Failure(f"`decant {' '.join(words)}`: status {child.returncode}: {said.strip()}")
 
 
 def first_words(child, pattern):
@@ -173,7 +173,7 @@ def points(ways, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--way", action="append", choices=WAYS, help="one for each move: the first is to host2")
-    ways = parser.parse_args().way or ["sidecars", "sidecars"]
+    ways = parser.parse_args().way or ["sidecars", "migrate"]
     if not checked_guest.SHARED:
         print("SKIP: there is no second host; run it in tests/vm/run --hosts 2 --rails 2 --rdma")
         return 77
