@@ -4,7 +4,7 @@
 
 Between each QEMU and its sidecar stands a relay that knows QEMU's stream; where it has to break, the network between the sidecars is
 one of fire_net. After each: the guest runs at one place, or can be let go on at one place, nobody has started it at the destination, and it is
-well. As TAP: a chosen few, STAGE:FAULT; with --all all of them, of which --slice takes a part.
+well. As TAP: a chosen few, STAGE:FAULT, with :one-step for `decant migrate --qmp`; with --all all of them, of which --slice takes a part.
 """
 import argparse
 import concurrent.futures
@@ -33,10 +33,16 @@ FAULTS = ("kill-source-sidecar", "kill-dest-sidecar", "stop-source-sidecar", "st
 CHOSEN = """
 connected:kill-dest-sidecar list:kill-source-sidecar half:kill-dest-sidecar half:cut half:cancel half:kill-dest half:garbage end:kill-source-sidecar
 end:kill-dest devices:kill-dest-sidecar loaded:kill-dest-sidecar loaded:kill-source-sidecar shut:kill-source-sidecar half:kill-source
+loaded:kill-source-sidecar:one-step loaded-late:kill-dest-sidecar:one-step
 """
 STOPPED_SECONDS = 8  # longer than a peer is waited for
 GARBAGE = bytes(range(255, 127, -1)) * 4
-LOST_CHANNEL = re.compile(r"decant proxy \w+: (data channel \d+ is|tcp data channels of epoch \d+ are) lost")  # said as it happens, of whatever migration
+CHANNELS = re.compile(r"decant (proxy \w+|migrate): (data channel \d+ is|tcp data channels of epoch \d+ are) lost")  # said as it happens, of whatever migration
+EARLY = ("connected", "list")  # the sidecars may not have met
+SEEN_THERE = {"shut": "loaded", "shut-late": "loaded-late"}
+MAY_DOUBT = ("devices", "loaded", "loaded-late", "shut", "shut-late")  # it may have been loaded before the fault is felt
+ONE_STEP_STAGES = ("list", "end", "devices", "loaded", "loaded-late")
+ONE_STEP_FAULTS = ("kill-source-sidecar", "kill-dest-sidecar", "stop-source-sidecar", "stop-dest-sidecar", "kill-source", "kill-dest", "cut")
 RETURN_STAGES = ("loaded", "shut", "shut-late")
 
 
@@ -59,17 +65,23 @@ class Stage:
         self.pair.source.qmp.call("migrate-set-parameters", **{"max-bandwidth": qemu_rig.UNLIMITED, "downtime-limit": 5})
         name = self.pair.source.name
         self.near, self.far = rig.path(f"{name}.near"), rig.path(f"{name}.far")
-        self.dest_relay = qemu_stream.Relay(self.far, self.pair.incoming, lambda s: self._reached("loaded") if s == "shut" else None,
-                                             out=False)
-        self.stack.callback(self.dest_relay.close)
+        self._relay_dest()
         how = self._network() if self.fault == "cut" else {}
         self.sidecars = qemu_rig.Sidecars(self.pair, dest_socket=self.far, **how)
         self.stack.callback(self._end_sidecars)
+        self._begin_source()
+        self.beats = Beats(Eyes(self.pair.source.memory), Eyes(self.pair.dest.memory))
+        self.stack.callback(self.beats.stop)
+
+    def _relay_dest(self):
+        self.dest_relay = qemu_stream.Relay(self.far, self.pair.incoming, lambda s: self._reached("loaded") if s == "shut" else None,
+                                            out=False)
+        self.stack.callback(self.dest_relay.close)
+
+    def _begin_source(self):
         self.sidecars.begin()
         self.source_relay = qemu_stream.Relay(self.near, self.sidecars.socket, self._reached)
         self.stack.callback(self.source_relay.close)
-        self.beats = Beats(Eyes(self.pair.source.memory), Eyes(self.pair.dest.memory))
-        self.stack.callback(self.beats.stop)
 
     def _network(self):
         self.network = net.Network()
@@ -136,6 +148,21 @@ class Stage:
         return self.pair.source.await_migration()["status"]
 
 
+class OneStep(Stage):
+    """`decant migrate --qmp` in the place of the source's sidecar; the stages are those that the other relay sees."""
+
+    def _relay_dest(self):
+        self.dest_relay = qemu_stream.Relay(self.far, self.pair.incoming, lambda s: self._reached(SEEN_THERE.get(s, s)))
+        self.stack.callback(self.dest_relay.close)
+
+    def _begin_source(self):
+        """It is begun when all else is there."""
+
+    def begin(self):
+        sidecars = self.sidecars
+        sidecars.source = sidecars.host.start("migrate", "--qmp", self.pair.source.decant_monitor, sidecars.peer, prefix=sidecars.prefix)
+
+
 class Eyes:
     """The memory of a QEMU, as Beats looks at it."""
 
@@ -146,7 +173,7 @@ class Eyes:
 def may_end(stage, fault):
     """How the source's QEMU may say that the migration has ended."""
     if fault == "cancel":
-        return ("cancelled",) if stage in ("connected", "list", "half") else ("cancelled", "completed", "failed")
+        return ("cancelled", "failed") if stage in ("connected", "list", "half") else ("cancelled", "completed", "failed")
     if fault == "kill-source":
         return (None,)
     if stage == "shut-late":
@@ -156,18 +183,18 @@ def may_end(stage, fault):
     return ("failed",)
 
 
-def sidecar_has_ended(process, met, may_doubt):
-    """It says why in one line, unless it was killed. What was loaded and never confirmed is in doubt."""
-    if not met:
+def sidecar_has_ended(process, may_wait, may_doubt):
+    """It says why in one line, unless it was killed. What was loaded and never confirmed is in doubt; who has met nobody yet waits."""
+    if may_wait:
+        with contextlib.suppress(rig.subprocess.TimeoutExpired):
+            process.popen.wait(2)
         process.popen.terminate()
-        process.popen.wait()
-        return
     done = process.wait(SLOW)
     if done.status == -rig.signal.SIGKILL:
         return
     check(done.status in (DONE, FAILED) or done.status == IN_DOUBT and may_doubt, f"ended strangely: {done}")
-    lines = [line for line in done.err.splitlines() if not LOST_CHANNEL.match(line)]
-    check(len(lines) == int(done.status != DONE), f"should be one line on stderr where it failed: {done}")
+    lines = [line for line in done.err.splitlines() if not CHANNELS.match(line)]
+    check(len(lines) == int(done.status != DONE) or may_wait, f"should be one line on stderr where it failed: {done}")
 
 
 def is_not_running(one):
@@ -191,6 +218,20 @@ def runs_at_destination(pair):
     qemu_rig.has_moved(pair, {"status": "completed"})
 
 
+def without_source(pair):
+    """What the destination has loaded can be let go on there."""
+    with contextlib.suppress(Failure):  # it may be about to end
+        if not pair.dest.alive() or pair.dest.killed or pair.dest.status() != "paused":
+            return "died with the source"
+    if not pair.dest.alive():
+        return "died with the source"
+    pair.dest.qmp.call("cont")
+    pair.dest.is_going()
+    verdict = pair.dest.verdict()
+    check(verdict == "ok", verdict)
+    return "destination, since the source died"
+
+
 def conclude(cell, status):
     """What holds whatever happened; returns it in words."""
     pair = cell.pair
@@ -202,7 +243,7 @@ def conclude(cell, status):
         runs_at_destination(pair)
         return "guest at destination"
     if status is None:
-        return "guest died with the source"
+        return f"guest: {without_source(pair)}"
     runs_at_source(pair)
     is_not_running(pair.dest)
     return f"guest at source, {status}"
@@ -217,10 +258,8 @@ def run_cell(program, stage, fault):
         check(status in may_end(stage, fault), f"the migration has {status}")
         if cell.stopped:
             cell.stopped.join()
-        # that of the destination waits for another source until it has met one
-        met = "connected" in cell.sidecars.dest.out()
-        for process, met_one in ((cell.sidecars.source, True), (cell.sidecars.dest, met)):
-            sidecar_has_ended(process, met_one, stage in RETURN_STAGES)
+        for process in (cell.sidecars.source, cell.sidecars.dest):
+            sidecar_has_ended(process, stage in EARLY and "connected" not in process.out(), stage in MAY_DOUBT)
         said = conclude(cell, status)
         cell.beats.stop()
         check(cell.beats.twice is None, f"the guest runs twice: {cell.beats.twice}")
@@ -232,8 +271,58 @@ def run_cell(program, stage, fault):
         cell.close()
 
 
+def operator(pair):
+    """Looks at both QEMUs, and lets the guest go on where docs/qemu.md says; in words, where it runs."""
+    source = pair.source.status() if pair.source.alive() and not pair.source.killed else "dead"
+    dest = "dead"
+    if pair.dest.alive() and not pair.dest.killed:
+        with contextlib.suppress(Failure):  # what it was loading has failed, and it ends
+            dest = pair.dest.status()
+    check((source, dest) != ("running", "running"), "the guest runs twice")
+    if source == "running":
+        runs_at_source(pair)
+        return "source"
+    if dest == "running":
+        qemu_rig.has_moved(pair, {"status": "completed"}, start=False)
+        return "destination"
+    if source == "postmigrate" and pair.source.migration()["status"] == "completed" and dest == "paused":
+        runs_at_destination(pair)
+        return "destination, let go on"
+    check(source == "dead" or dest == "dead" and source == "postmigrate", f"the guest runs nowhere: {source} here, {dest} there")
+    return without_source(pair) if source == "dead" else "nobody"
+
+
+def run_one_step(program, stage, fault):
+    """The same with `decant migrate --qmp`, which has the guest started at the destination, and that only if it runs nowhere else."""
+    cell = OneStep(program, stage, fault)
+    try:
+        cell.begin()
+        check(cell.fired.wait(SLOW), "it did not come so far")
+        if cell.stopped:
+            cell.stopped.join()
+        for process in (cell.sidecars.source, cell.sidecars.dest):
+            sidecar_has_ended(process, False, stage in MAY_DOUBT)
+        status = cell.sidecars.source.popen.returncode
+        if not cell.pair.source.killed:
+            cell.pair.source.await_migration()
+            wait_until("QEMU is at rest", lambda: cell.pair.source.status() in ("running", "postmigrate"), SLOW)
+        where = operator(cell.pair)
+        cell.beats.stop()
+        check(cell.beats.twice is None, f"the guest runs twice: {cell.beats.twice}")
+        check(status != DONE or where == "destination", f"it says that it has moved: {where}")
+        check(status != FAILED or where == "source" or cell.pair.source.killed, f"it says that it has not moved: {where}")
+        check(where != "nobody" or fault in ("kill-source", "kill-dest"), "the guest is lost")
+        return f"exit status {status}; guest: {where}"
+    except Exception as problem:
+        raise Failure(f"{rig.describe(problem)}\n{cell.sidecars.said()}\nsource: {cell.pair.source.said()}\n"
+                      f"destination: {cell.pair.dest.said()}") from problem
+    finally:
+        cell.close()
+
+
 def all_cells():
-    return [f"{stage}:{fault}" for stage in STAGES for fault in FAULTS if fault != "garbage-back" or stage in ("half", "end", "devices")]
+    one_step = [f"{stage}:{fault}:one-step" for stage in ONE_STEP_STAGES for fault in ONE_STEP_FAULTS]
+    return one_step + [f"{stage}:{fault}" for stage in STAGES for fault in FAULTS if fault != "garbage-back" or stage in ("half", "end", "devices")]
 
 
 def main():
@@ -242,7 +331,7 @@ def main():
     parser.add_argument("--slice", default="1/1", help="I/N: every Nth of them, from the Ith on")
     parser.add_argument("--jobs", type=int, default=4, help="cells at once")
     parser.add_argument("--qemu", choices=("installed", "newer"), default="installed")
-    parser.add_argument("cell", nargs="*", help="STAGE:FAULT")
+    parser.add_argument("cell", nargs="*", help="STAGE:FAULT[:one-step]")
     options = parser.parse_args()
     try:
         program = qemu.program_named(options.qemu)
@@ -256,7 +345,9 @@ def main():
     def run(cell):
         started = time.monotonic()
         try:
-            return f"{run_cell(program, *cell.split(':'))}, {time.monotonic() - started:.1f} s", True
+            stage, fault, *one_step = cell.split(":")
+            said = (run_one_step if one_step else run_cell)(program, stage, fault)
+            return f"{said}, {time.monotonic() - started:.1f} s", True
         except Exception as problem:  # pylint: disable=broad-except
             return rig.describe(problem), False
     failed = 0

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import fcntl
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import qemu_rig
 import rig
 from qemu import SLOW, Guest
 from qemu_rig import Pair, Sidecars, both_done, has_moved
-from rig import FAILED, Skip, check, path, wait_until
+from rig import DONE, FAILED, Skip, check, path, wait_until
 
 SMALL = Guest()
 HUGE_LOCK = "/run/decant-test-hugepages.lock"
@@ -189,10 +190,39 @@ def twice(program):
             moves(both)
 
 
-ACCEPTED = (plain, listening, multifd, multifd_there, multifd_at_both_ends, fallback, nodes, file, file_to_memfd, huge, video_memory,
+def limit(pair):
+    return pair.source.qmp.call("query-migrate-parameters")["max-bandwidth"]
+
+
+def one_step(program):
+    """`decant migrate --qmp`: it sets what is to be set and puts it back, and has the guest started there."""
+    with contextlib.closing(Pair(program)) as pair:
+        before = limit(pair)
+        both = Sidecars(pair)
+        done = both.host.decant("migrate", "--qmp", pair.source.decant_monitor, both.address, "--json", seconds=SLOW)
+        report = json.loads(done.succeeded().out.splitlines()[-1])["report"]
+        check(report["outcome"] == "completed" and report["guest_there"] == "running", f"{report}")
+        check(both.dest.wait(SLOW).status == DONE, str(both.dest.done()))
+        check(limit(pair) == before, f"max-bandwidth is {limit(pair)}, and was {before}")
+        has_moved(pair, pair.source.migration(), start=False)
+
+
+def refuses_in_one_step(program):
+    """In one line, too, with nothing changed."""
+    with contextlib.closing(Pair(program, dest_more=())) as pair:
+        before = limit(pair)
+        both = Sidecars(pair)
+        done = both.host.decant("migrate", "--qmp", pair.source.decant_monitor, both.address, seconds=SLOW)
+        done.refused(FAILED, "not started with -S")
+        check(limit(pair) == before, f"max-bandwidth is {limit(pair)}, and was {before}")
+        pair.source.is_going()
+        is_over(both.dest)
+
+
+ACCEPTED = (plain, one_step, listening, multifd, multifd_there, multifd_at_both_ends, fallback, nodes, file, file_to_memfd, huge, video_memory,
             key, hot, throttled, pause, capabilities, older_machine, twice)
 LONG = (multifd_at_both_ends, file_to_memfd, hot, throttled, twice)  # with --all
-NEWER = (plain, listening, multifd, fallback, capabilities, older_machine)  # without
+NEWER = (plain, one_step, listening, multifd, fallback, capabilities, older_machine)  # without
 NEWER_SETTINGS = ("mapped-ram", "mode")
 
 
@@ -338,7 +368,7 @@ def refuses_another_key(program):
         is_refused(both, "key")
 
 
-REFUSED = (refuses_private_memory, refuses_anonymous_memory, refuses_private_memory_there, refuses_one_that_does_not_wait,
+REFUSED = (refuses_in_one_step, refuses_private_memory, refuses_anonymous_memory, refuses_private_memory_there, refuses_one_that_does_not_wait,
            refuses_no_return_path, refuses_other_machine, refuses_other_size, refuses_balloon, refuses_virtio_mem, refuses_another_key)
 CASES = {case.__name__: case for case in ACCEPTED + REFUSED}
 CASES |= {f"refuses_{name}": refuses_setting(name) for name in SETTINGS}
