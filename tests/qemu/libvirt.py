@@ -79,7 +79,7 @@ def migrate(name, here, there, *more):
 
 def there_and_back():
     """First as the client that speaks to both daemons, then from daemon to daemon."""
-    create(one, "roamer", MEMORY).memory.close()
+    create(one, "roamer", MEMORY, vcpus=2).memory.close()
     migrate("roamer", one, two)[1].memory.close()
     migrate("roamer", two, one, "--p2p")[1].destroy()
 

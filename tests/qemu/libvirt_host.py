@@ -227,7 +227,7 @@ class Domain:
         self.host.virsh("destroy", self.name)
 
 
-def create(host, name, memory, vcpus=2, stress="wss=8M data=32M", disk=False):
+def create(host, name, memory, vcpus=1, stress="wss=8M data=16M", disk=False):
     """A transient VM whose guest works."""
     file = os.path.join(host.folder, f"{name}.xml")
     _write(file, DOMAIN.format(name=name, uuid=uuid.uuid4(), memory=memory, vcpus=vcpus, stress=stress, share=SHARE,
