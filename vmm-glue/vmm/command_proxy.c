@@ -27,6 +27,7 @@
 #include <string.h>
 
 #define MONITOR_NS (5 * NSEC_PER_SEC)
+#define RESTORE_NS NSEC_PER_SEC
 #define WORDS_MAX 512
 
 struct proxy {
@@ -198,7 +199,7 @@ static void source_restore(struct proxy *proxy, bool complain)
 
 	if (proxy->preflight == NULL)
 		return;
-	if (qmp_open(proxy->options->qmp, clock_deadline_ns(MONITOR_NS), -1, &qmp, &err) == 0) {
+	if (qmp_open(proxy->options->qmp, clock_deadline_ns(RESTORE_NS), -1, &qmp, &err) == 0) {
 		preflight_restore(proxy->preflight, qmp, &err);
 		qmp_close(qmp);
 	}
