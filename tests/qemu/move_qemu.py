@@ -29,6 +29,13 @@ STRICT = [] if rig.sanitized() else ["--confine", "strict"]
 TRICKLE = ["--bandwidth", "1M"]  # so slow that it does not end by itself
 
 
+def stands_or_gone(one):
+    """A QEMU whose loading has failed may end at any moment."""
+    first = one.memory.beat()
+    time.sleep(0.1)
+    return one.memory.beat() in (first, None)
+
+
 class Move:
     """A pair of QEMUs, the destination's sidecar, and the command."""
 
@@ -73,7 +80,7 @@ class Move:
         source, dest = self.pair.source, self.pair.dest
         check(source.status() == "running", f"the source is {source.status()}")
         source.is_going()
-        check(not dest.alive() or dest.stands_still(), "the guest runs twice")
+        check(stands_or_gone(dest), "the guest runs twice")
         check(source.verdict() == "ok", source.verdict())
         self.settings_are_as_before()
 
@@ -180,8 +187,7 @@ def cancelled(program):
         one.until_moving()
         one.command.signal(signal.SIGINT)
         done = one.command.wait(SLOW)
-        check(done.status == FAILED and "cancelled" in done.err, str(done))
-        check(len(done.err.splitlines()) == 1, str(done))
+        check(done.status == FAILED and done.err.splitlines()[-1].endswith(": cancelled"), str(done))
         one.is_here()
         check(one.sidecar.wait(SLOW).status == FAILED, str(one.sidecar.done()))
 

@@ -39,6 +39,8 @@
 #define MOVE_END_NS (60 * NSEC_PER_SEC)    /* for the one end after the other's */
 #define MOVE_AT_ONCE_NS (2 * NSEC_PER_SEC) /* after a second wish */
 #define MOVE_SETTLED_NS (5 * NSEC_PER_SEC) /* for QEMU to let its guest go on after a failure */
+#define MOVE_LAST_LOOKS 20                 /* for QEMU's last figures, */
+#define MOVE_LAST_MS 20                    /* with so much between */
 #define MOVE_WISH_MAX 128                  /* bytes of a struct signalfd_siginfo */
 
 struct qemu_move {
@@ -600,7 +602,7 @@ static void move_take_times(struct qemu_move *move, uint64_t start_ns)
 {
 	struct decant_stats *stats = &move->result->stats;
 
-	stats->total_ns = clock_now_ns() - start_ns;
+	stats->total_ns = (move->end_ns != 0 ? move->end_ns : clock_now_ns()) - start_ns;
 	if (stats->state_ns[DECANT_STATE_PRECOPY] != 0)
 		stats->setup_ns = stats->state_ns[DECANT_STATE_PRECOPY] - start_ns;
 	if (stats->state == DECANT_STATE_COMPLETED && move->stopped && move->running)
@@ -632,6 +634,19 @@ static void move_tidy(struct qemu_move *move)
 	qmp_close(move->qmp);
 }
 
+/* QEMU reckons its times a moment after it has said that it is over. */
+static void move_take_last_figures(struct qemu_move *move)
+{
+	const struct move_figures *qemu = &move->result->qemu;
+
+	for (int i = 0; i < MOVE_LAST_LOOKS && !move->lost; i++) {
+		move_take_figures(move);
+		if (qemu->status != MOVE_STATUS_COMPLETED || qemu->downtime_ns > 0)
+			return;
+		poll(NULL, 0, MOVE_LAST_MS);
+	}
+}
+
 static int move_carry(struct qemu_move *move, struct decant_error *err)
 {
 	const uint64_t start_ns = clock_now_ns();
@@ -640,8 +655,7 @@ static int move_carry(struct qemu_move *move, struct decant_error *err)
 	if (move->opts->timeout_ns > 0)
 		move->expiry_ns = clock_deadline_ns(move->opts->timeout_ns);
 	move_watch(move);
-	if (!move->lost)
-		move_take_figures(move);
+	move_take_last_figures(move);
 	ret = move_conclude(move, err);
 	move->over = true;
 	move_show(move);
