@@ -44,6 +44,7 @@ namespaces = []
 # Process 1 must stay, and reap: it is a shell. Mounts below SHARE make paths usable for a user who may not go through $TMPDIR.
 BOOT = """
 set -e
+mount --make-rprivate / 2>/dev/null || :  # a chroot is no mount
 hostname {name}
 ip link set lo up
 mount -t tmpfs -o mode=755 decant-test /run
@@ -124,7 +125,7 @@ class LibvirtHost:
         shutil.copy(os.path.join(BUILD, "guest", "stress.elf"), self.share)
         with open(os.path.join(self.folder, "boot.log"), "wb") as log:
             self.popen = subprocess.Popen(
-                ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+                ["unshare", "--mount", "--propagation", "unchanged", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
                  "sh", "-c", BOOT.format(name=name, share=SHARE)], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         atexit.register(self.end)
 
