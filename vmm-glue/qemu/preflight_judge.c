@@ -184,6 +184,11 @@ void preflight_judge_driver(struct preflight *preflight, const char *driver, con
 				 "%s: device %.60s (%.40s) takes memory away from under the sidecar; remove it: "
 				 "start the VM without -device %.40s, or with -device pc-dimm instead",
 				 preflight_who(preflight), id, driver, driver);
+	if (strncmp(driver, "ivshmem", 7) == 0)
+		preflight_refuse(preflight, "ivshmem",
+				 "%s: device %.60s (%.40s) has memory that other VMs use, too: it would be made "
+				 "zero and written to; start the VM without -device %.40s",
+				 preflight_who(preflight), id, driver, driver);
 	if (strncmp(driver, "virtio-balloon", 14) == 0 && preflight->opts.end == PREFLIGHT_SOURCE &&
 	    preflight->opts.pinned)
 		preflight_refuse(

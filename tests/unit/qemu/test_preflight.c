@@ -427,6 +427,9 @@ static void test_look__devices(void **state)
 		fake_qmp_answer(fake, folders[which], "[{\"name\": \"m0\", \"type\": \"child<virtio-mem-pci>\"}]");
 		look_and_end_unfit("virtio-mem", "without -device virtio-mem-pci");
 		begin((enum preflight_end)which);
+		fake_qmp_answer(fake, folders[which], "[{\"name\": \"s0\", \"type\": \"child<ivshmem-plain>\"}]");
+		look_and_end_unfit("ivshmem", "without -device ivshmem-plain");
+		begin((enum preflight_end)which);
 		fake_qmp_answer(fake, folders[which],
 				"[{\"name\": \"d0\", \"type\": \"child<pc-dimm>\"}, "
 				"{\"name\": \"n0\", \"type\": \"child<virtio-net-pci>\"}]");
@@ -580,6 +583,7 @@ static void test_look_process__judged(void **state)
 		{ PREFLIGHT_SOURCE,
 		  "qemu -device virtio-net-pci,id=virtio-mem -device {\"driver\":5} -device {" MEMORY, NULL },
 		{ PREFLIGHT_SOURCE, "qemu --device virtio-mem-pci,id=vm0,memdev=mem" MEMORY, "virtio-mem" },
+		{ PREFLIGHT_SOURCE, "qemu -device ivshmem-doorbell,chardev=c" MEMORY, "ivshmem" },
 		{ PREFLIGHT_DEST, "qemu -S -incoming unix:/x" MEMORY, NULL },
 		{ PREFLIGHT_DEST, "qemu -S -incoming unix:/x -device virtio-mem-pci" MEMORY, "virtio-mem" },
 		{ PREFLIGHT_DEST, "qemu -S -incoming unix:/x -device virtio-balloon-pci" MEMORY, NULL },
