@@ -20,7 +20,7 @@ import uuid
 from rig import BUILD, Failure, check, path, wait_until
 from stress_memory import SLOW, StressMemory
 
-SHARE = "/run/decant"
+SHARE = "/run/decant-libvirt"
 USER = 64055  # libvirt-qemu, Debian's number
 DRIVER = "/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so"
 QEMU = "qemu-system-x86_64"
