@@ -9,13 +9,17 @@
 #include "integration/scenarios.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
+#include <linux/userfaultfd.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,6 +51,7 @@ struct sides {
 	blkcnt_t blocks;    /* of the file, when it was lent */
 	uint32_t index;     /* of the region; 1: before it comes one that takes long to be made zero */
 	uint8_t *ballast;
+	uint64_t timeout_ns; /* of the source for the peer; 0: the default */
 
 	/* of the callbacks */
 	_Atomic unsigned forth, back, wrong, losses;
@@ -196,6 +201,8 @@ static int connect_sides(struct sides *sides, const struct rig *rig, bool takes)
 	sides->base = decant_memory_region(sides->memory, sides->index)->address;
 	snprintf(peer, sizeof(peer), "127.0.0.1:%u", decant_landing_port(sides->landing));
 	opts.peer = peer;
+	if (sides->timeout_ns > 0)
+		opts.peer_timeout_ns = sides->timeout_ns;
 	opts.fabric = rig->fabric;
 	opts.channels = 2;
 	opts.log = rig->opts.log;
@@ -346,6 +353,58 @@ void scenario_memory_made_zero_meanwhile(struct rig *rig)
 	push(&sides, 100, 300);
 	settle(&sides);
 	expect_same(&sides);
+	part(&sides);
+	expect_same(&sides);
+	release(&sides);
+}
+
+/* Whoever touches the ballast waits until the descriptor is closed. -1: this kernel has no such thing. */
+static int hold_ballast(const struct sides *sides)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
+	struct uffdio_register held = {
+		.range = { .start = (uintptr_t)sides->ballast, .len = BALLAST_BYTES },
+		.mode = UFFDIO_REGISTER_MODE_MINOR,
+	};
+	const int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0 && ioctl(fd, UFFDIO_REGISTER, &held) == 0 &&
+	    madvise(sides->ballast, BALLAST_BYTES, MADV_DONTNEED) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static void *let_ballast_go(void *opaque)
+{
+	const int *fd = opaque;
+
+	usleep(2500 * 1000);
+	close(*fd);
+	return NULL;
+}
+
+/* A barrier that waits for zeros longer than a peer may be silent is no channel that is lost. */
+void scenario_memory_slow_to_be_zero(struct rig *rig)
+{
+	struct decant_mover_stats stats = DECANT_MOVER_STATS_INIT;
+	struct sides sides = { .index = 1, .timeout_ns = 1000 * MS };
+	pthread_t thread;
+	int held;
+
+	land(&sides, rig, true);
+	held = hold_ballast(&sides);
+	if (held >= 0)
+		assert_int_equal(pthread_create(&thread, NULL, let_ballast_go, &held), 0);
+	if (connect_sides(&sides, rig, true) < 0)
+		fail_msg("decant_mover_connect: %s", sides.err.msg);
+	push(&sides, 100, 300);
+	settle(&sides);
+	decant_mover_get_stats(sides.mover, &stats);
+	assert_int_equal(stats.failovers, 0);
+	if (held >= 0)
+		pthread_join(thread, NULL);
 	part(&sides);
 	expect_same(&sides);
 	release(&sides);

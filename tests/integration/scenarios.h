@@ -141,6 +141,7 @@
 	X(message_sink_that_fails)      \
 	X(memory_that_holds_something)  \
 	X(memory_made_zero_meanwhile)   \
+	X(memory_slow_to_be_zero)       \
 	X(memory_made_zero_alone)       \
 	X(memory_of_huge_pages)         \
 	X(memory_that_is_not_made_zero) \

@@ -578,6 +578,15 @@ static void forget_unacked(struct decant_mover *mover)
 	mover->unsettled = false;
 }
 
+/* A destination that makes its memory zero acknowledges no barrier before it has, and that takes as long as it takes. */
+static bool awaits_zeros(struct decant_mover *mover)
+{
+	if (!(mover->welcome.features & WIRE_FEATURE_ZEROS) || mover->route.ops->source_pending(mover->source) > 0)
+		return false;
+	DECANT_AUTO_UNLOCK(&mover->lock);
+	return mover->acked_epoch == 0;
+}
+
 /* 0: acknowledged; MOVER_EPOCH_LOST; or an error */
 static int await_barrier(struct decant_mover *mover, struct decant_error *err)
 {
@@ -606,7 +615,7 @@ static int await_barrier(struct decant_mover *mover, struct decant_error *err)
 		if (mover->route.ops->source_pending(mover->source) != pending) {
 			pending = mover->route.ops->source_pending(mover->source);
 			stuck_at = clock_deadline_ns(patience);
-		} else if (clock_now_ns() >= stuck_at) {
+		} else if (clock_now_ns() >= stuck_at && !awaits_zeros(mover)) {
 			return MOVER_EPOCH_LOST;
 		}
 	}
