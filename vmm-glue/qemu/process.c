@@ -242,8 +242,10 @@ static void process_find_descriptor(struct process *process, int directory, cons
 		struct process_mapping *mapping = &process->mappings[i];
 
 		if (process_descriptor_fits(directory, number, &file, mapping) &&
-		    (mapping->descriptor < 0 || descriptor < mapping->descriptor))
+		    (mapping->descriptor < 0 || descriptor < mapping->descriptor)) {
 			mapping->descriptor = descriptor;
+			mapping->descriptor_device = file.st_dev;
+		}
 	}
 }
 
@@ -348,6 +350,7 @@ bool process_maps_file(const struct process *process, const struct process_mappi
 int process_open_memory(const struct process *process, const struct process_mapping *mapping,
 			struct decant_error *err)
 {
+	const dev_t device = mapping->descriptor >= 0 ? mapping->descriptor_device : mapping->device;
 	char name[64];
 	struct stat file;
 	int fd;
@@ -360,7 +363,8 @@ int process_open_memory(const struct process *process, const struct process_mapp
 	fd = openat(process->directory, name, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return process_error(process, name, errno, err);
-	if (fstat(fd, &file) < 0 || file.st_ino != mapping->inode) {
+	/* it may have been exchanged since, for one that the process itself may not write to */
+	if (fstat(fd, &file) < 0 || file.st_ino != mapping->inode || file.st_dev != device) {
 		close(fd);
 		return decant_error_set(err, -EPROTO, "process %d: %s: another file than before", process->pid,
 					name);

@@ -29,7 +29,8 @@ struct process_mapping {
 	ino_t inode;
 	const char *path; /* "/memfd:NAME (deleted)" for a memfd */
 	bool shared;
-	int descriptor; /* the process's own of that file, -1: it has none */
+	int descriptor;          /* the process's own of that file, -1: it has none */
+	dev_t descriptor_device; /* what stat(2) says of it: not on all file systems what maps says */
 };
 
 /*
