@@ -138,9 +138,12 @@ static int take_control(struct link *link, const struct link_head *head, const u
 	if (link->control_count == LINK_CONTROLS_MAX)
 		return decant_error_set(err, -EPROTO, "link: more than %u CONTROLs that nobody has taken",
 					LINK_CONTROLS_MAX);
-	copy = strndup((const char *)text, length);
+	/* strndup() would look one byte further */
+	copy = malloc(length + 1);
 	if (copy == NULL)
 		return decant_error_set(err, -ENOMEM, "link: no memory for a message");
+	memcpy(copy, text, length);
+	copy[length] = '\0';
 	link->control[at].kind = (enum link_control)head->what;
 	link->control[at].text = copy;
 	link->control_count++;
