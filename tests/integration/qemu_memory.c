@@ -251,13 +251,22 @@ static void test_huge_pages(void **state)
 	assert_int_equal(mkdir(path, 0700), 0);
 	if (mount("none", path, "hugetlbfs", 0, "pagesize=2M") == 0) {
 		snprintf(command, sizeof(command),
-			 "-S -m 63M -object memory-backend-file,id=mem,size=63M,share=on,mem-path=%s "
+			 "-S -m 62M -object memory-backend-file,id=mem,size=62M,share=on,mem-path=%s "
 			 "-machine pc,memory-backend=mem",
 			 path);
 		find_twice(command, "mem", NULL, 2 * MIB);
-		umount2(path, MNT_DETACH);
 	}
+}
+
+static int unmount_huge_pages(void **state)
+{
+	char path[160];
+	(void)state;
+
+	snprintf(path, sizeof(path), "%s/huge", folder);
+	umount2(path, MNT_DETACH);
 	rmdir(path);
+	return 0;
 }
 
 static void test_private(void **state)
@@ -426,7 +435,7 @@ static int all_of(const char *name)
 		cmocka_unit_test(test_two_nodes_the_other_way),
 		cmocka_unit_test(test_two_files),
 		cmocka_unit_test(test_anonymous_shared),
-		cmocka_unit_test(test_huge_pages),
+		cmocka_unit_test_teardown(test_huge_pages, unmount_huge_pages),
 		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_preflight),
 		cmocka_unit_test(test_capabilities),
