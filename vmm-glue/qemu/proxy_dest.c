@@ -355,6 +355,9 @@ static int dest_start(struct proxy_dest *dest, struct decant_error *err)
 {
 	const int ret = dest_cont(dest, err);
 
+	dest->start_failed = ret < 0;
+	if (ret == -ETIMEDOUT)
+		decant_error_prefix(err, "QEMU has not answered to cont, and may yet obey it");
 	if (ret < 0)
 		return ret;
 	dest->started = true;
@@ -432,9 +435,10 @@ static int dest_ended(struct proxy_dest *dest, struct decant_error *err)
 {
 	const int ret = dest_turn(dest, err);
 
-	if (ret == -EREMOTEIO)
+	if (ret == -EREMOTEIO || dest->start_failed)
 		return ret;
-	if (dest->session_ret == 0 && dest->main_ended)
+	/* it runs here: that the source has not heard of it is for the source to say */
+	if (dest->started || (dest->session_ret == 0 && dest->main_ended))
 		return 0;
 	if (dest->session_ret == 0)
 		return decant_error_set(err, -EPROTO,

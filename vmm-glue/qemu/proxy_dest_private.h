@@ -63,6 +63,7 @@ struct proxy_dest {
 	bool begun;                 /* the main connection is a relay */
 	bool main_ended;            /* both ways */
 	bool started;
+	bool start_failed; /* QEMU was told, and did not say that it has */
 	struct proxy_stats stats;
 	uint64_t begin_ns, told_ns, cpu_ns;
 };
