@@ -152,8 +152,8 @@ static void on_lost(void *opaque, uint32_t channel, const struct decant_error *w
 {
 	struct incoming *in = opaque;
 
-	/* the source notices as well, and says FENCE */
-	log_warning(&in->log, "data channel %u is lost: %s", channel, why->msg);
+	/* the source notices as well, and says FENCE; or it is gone, which is said elsewhere */
+	log_info(&in->log, "data channel %u is lost: %s", channel, why->msg);
 	/* memory that is not there is no matter of the fabric */
 	if (damage_is(why->code)) {
 		incoming_fail(in, why);

@@ -672,12 +672,15 @@ static int next_epoch(struct decant_mover *mover, struct decant_error *err)
 	rc = route_leave_rails(&mover->route, epoch_has_begun(mover), &why, err);
 	if (rc < 0)
 		return rc;
-	log_warning(&mover->log, "%s data channels of epoch %llu are lost (%s): going on over %s", fabric,
-		    (unsigned long long)mover->epoch, why.msg,
-		    strcmp(fabric, mover->route.ops->name) == 0 ? "new ones" : mover->route.ops->name);
+	log_info(&mover->log, "%s data channels of epoch %llu are lost (%s)", fabric,
+		 (unsigned long long)mover->epoch, why.msg);
 	rc = fence(mover, err);
 	if (rc == 0)
 		rc = mover_epoch_open(mover, err);
+	/* no sooner: where the peer is gone there is another thing to say */
+	if (rc == 0)
+		log_warning(&mover->log, "%s data channels were lost (%s); it goes on over %s", fabric, why.msg,
+			    strcmp(fabric, mover->route.ops->name) == 0 ? "new ones" : mover->route.ops->name);
 	/* the destination is there, its new channels are not: count it and try once more */
 	if (rc < 0 && mover_check(mover, NULL) == 0)
 		return MOVER_EPOCH_LOST;
