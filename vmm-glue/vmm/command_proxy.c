@@ -253,6 +253,10 @@ static int source_run(struct proxy *proxy, struct decant_error *err)
 	ret = proxy_source_run(source, &stats, &outcome, err);
 	signal_source = NULL;
 	proxy_source_free(source);
+	if (outcome == PROXY_IN_DOUBT)
+		decant_error_prefix(err,
+				    "in doubt: QEMU at the destination has loaded the VM, which may be started "
+				    "there only if query-migrate here says completed");
 	return proxy_finish(proxy, &stats, proxy_outcome_state(outcome, ret), err);
 }
 
