@@ -494,7 +494,7 @@ static void move_look_at_guest(struct qemu_move *move)
 
 	do {
 		if (move->lost || move_guest_status(move, move->result->guest, &running, NULL) < 0) {
-			move->result->guest[0] = '\0';
+			snprintf(move->result->guest, sizeof(move->result->guest), "unknown");
 			return;
 		}
 		if (running || !move->running)

@@ -51,7 +51,7 @@ struct qemu_move_result {
 	enum decant_migration_state outcome; /* COMPLETED, FAILED, CANCELLED or IN_DOUBT */
 	char name[QEMU_MOVE_NAME_MAX];       /* QEMU's -name, "" if it has none */
 	bool paused;                         /* the guest was not running, so it was not started */
-	char guest[32]; /* FAILED, CANCELLED: what QEMU says of the guest here, "" if it does not answer */
+	char guest[32]; /* FAILED, CANCELLED: what QEMU says of the guest here, "unknown" if it does not answer */
 	struct proxy_stats sidecar;
 	struct move_figures qemu;
 	struct decant_stats stats; /* states, their times, and what is the same in all reports */

@@ -40,6 +40,10 @@ static void words_outcome(FILE *out, struct json_object *report)
 			vm, peer);
 	else if (here == NULL || strcmp(here, "running") == 0)
 		fprintf(out, "%s: migration %s; the guest is here, as it was\n", vm, outcome);
+	else if (strcmp(here, "unknown") == 0)
+		fprintf(out,
+			"%s: migration %s; QEMU's monitor does not answer, so look whether the guest still runs here\n",
+			vm, outcome);
 	else
 		fprintf(out, "%s: migration %s; the guest is here, and QEMU says that it is %s\n", vm, outcome,
 			here);
