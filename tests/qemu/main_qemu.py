@@ -222,7 +222,7 @@ def refuses_in_one_step(program):
 ACCEPTED = (plain, one_step, listening, multifd, multifd_there, multifd_at_both_ends, fallback, nodes, file, file_to_memfd, huge, video_memory,
             key, hot, throttled, pause, capabilities, older_machine, twice)
 LONG = (multifd_at_both_ends, file_to_memfd, hot, throttled, twice)  # with --all
-NEWER = (plain, one_step, listening, multifd, fallback, capabilities, older_machine)  # without
+NEWER = (plain, multifd)  # without
 NEWER_SETTINGS = ("mapped-ram", "mode")
 
 

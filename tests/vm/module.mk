@@ -36,6 +36,3 @@ tests: $(checker_program)
 rdma_kvm_scripts += tests/vm/time_of_day.py
 time_of_day_timeout := 280
 heavy_tests += time_of_day
-
-script_tests += tests/vm/test_run.py
-test_run_timeout := 400

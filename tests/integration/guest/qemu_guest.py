@@ -57,9 +57,8 @@ class Qemu:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.vcpus = vcpus
-        wait_until(lambda: os.path.exists(self.qmp_path), "QEMU's socket", self)
         self.qmp = socket.socket(socket.AF_UNIX)
-        self.qmp.connect(self.qmp_path)
+        wait_until(lambda: self.qmp.connect_ex(self.qmp_path) == 0, "QEMU's socket", self)
         self.lines = self.qmp.makefile("r")
         self.lines.readline()
         self.command("qmp_capabilities")
