@@ -29,6 +29,8 @@ integration_tests += scenarios_loop
 scenarios_loop_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
 scenarios_loop_args := loop
 scenarios_loop_timeout := 600
+# the engine's threads are those of scenarios_tcp, and the loop's are test_fabric's
+no_tsan_tests += scenarios_loop
 
 integration_tests += scenarios_tcp
 scenarios_tcp_srcs := $(scenarios_srcs) tests/integration/breaker_tcp.c
