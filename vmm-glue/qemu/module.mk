@@ -2,6 +2,7 @@
 # Between two unmodified QEMUs. In libvmm.a, for the program and the tests.
 vmm_srcs += \
 	vmm-glue/qemu/backends.c \
+	vmm-glue/qemu/cancel_watch.c \
 	vmm-glue/qemu/feeder.c \
 	vmm-glue/qemu/guest_ram.c \
 	vmm-glue/qemu/idle_channels.c \

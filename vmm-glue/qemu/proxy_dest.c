@@ -470,6 +470,10 @@ static int dest_loop(struct proxy_dest *dest, struct decant_error *err)
 
 static int dest_judge(const struct proxy_dest *dest, struct decant_error *err)
 {
+	if (return_path_open(&dest->path))
+		return decant_error_set(err, -ECONNRESET,
+					"QEMU has closed the migration before it had loaded the VM; what it says on "
+					"its standard error, or in its log, is why");
 	if (!dest->path.shut || dest->path.status == 0)
 		return 0;
 	return decant_error_set(

@@ -51,7 +51,8 @@ struct proxy_dest {
 	uint64_t region_bytes;
 	atomic_bool
 		ended; /* the session has: release, and then ended_fd is set; acquire before its outcome is read */
-	atomic_bool met; /* create() has succeeded: release; acquire before the five above are read */
+	atomic_bool met; /* the source speaks, so create() has succeeded: release; acquire before the five above are
+			    read */
 
 	/* proxy_dest_run()'s thread's */
 	struct relay relay[RELAYS_MAX];

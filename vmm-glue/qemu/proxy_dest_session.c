@@ -82,6 +82,14 @@ static int dest_match(struct proxy_dest *dest, struct proxy_shape *shape, struct
 	return ret;
 }
 
+/* A source that was refused may have come before. */
+static int dest_find(struct proxy_dest *dest, pid_t pid, struct decant_error *err)
+{
+	guest_ram_free(dest->ram);
+	dest->ram = NULL;
+	return guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
+}
+
 /* All of it before QEMU is connected to: see dest_greet(). */
 static int dest_ask(struct proxy_dest *dest, struct proxy_shape *shape, struct decant_error *err)
 {
@@ -89,7 +97,7 @@ static int dest_ask(struct proxy_dest *dest, struct proxy_shape *shape, struct d
 	int ret = dest_preflight(dest, pid, shape, err);
 
 	if (ret == 0)
-		ret = guest_ram_find(pid, dest->qmp, NULL, &dest->ram, err);
+		ret = dest_find(dest, pid, err);
 	return ret < 0 ? ret : dest_incoming(dest, err);
 }
 
@@ -103,7 +111,7 @@ static int dest_look(struct proxy_dest *dest, struct proxy_shape *shape, struct 
 
 	if (ret == 0)
 		ret = dest_preflight(dest, pid, shape, err);
-	return ret < 0 ? ret : guest_ram_find(pid, NULL, NULL, &dest->ram, err);
+	return ret < 0 ? ret : dest_find(dest, pid, err);
 }
 
 /*
@@ -204,15 +212,15 @@ int proxy_dest_create(void *opaque, struct decant_state_reader *reader, const st
 	dest->regions = shape.pass ? 0 : decant_memory_count(memory);
 	dest->region_bytes = shape.pass ? 0 : decant_memory_bytes(memory);
 	proxy_shape_clear(&shape);
-	if (ret == 0)
-		atomic_store_explicit(&dest->met, true, memory_order_release);
 	return ret;
 }
 
 int proxy_dest_message(void *opaque, const void *data, size_t length, struct decant_error *err)
 {
-	const struct proxy_dest *dest = opaque;
+	struct proxy_dest *dest = opaque;
 
+	/* not before: the fabric can still fail, and the source come again without */
+	atomic_store_explicit(&dest->met, true, memory_order_release);
 	return link_deliver(dest->link, data, length, err);
 }
 

@@ -33,6 +33,7 @@
 
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
 #define START_NS (30 * NSEC_PER_SEC)
+#define HALTING_NS (50 * NSEC_PER_MSEC) /* how often those that begin in pieces are looked at */
 
 /* ---- beginning and end ---- */
 
@@ -274,6 +275,11 @@ static void poll_add(struct pollfd *fds, nfds_t *count, int fd, short events)
 		fds[(*count)++] = (struct pollfd){ .fd = fd, .events = events };
 }
 
+static bool source_polls(const struct proxy_source *source, const struct source_stranger *stranger)
+{
+	return !stranger->halting && (!stranger->channel || proxy_source_takes_channels(source));
+}
+
 static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 {
 	struct link *link = source->session.link;
@@ -285,11 +291,8 @@ static nfds_t source_fds(struct proxy_source *source, struct pollfd *fds)
 	poll_add(fds, &count, source->disk_listener.fd, POLLIN);
 	poll_add(fds, &count, link != NULL ? link_fd(link) : -1, POLLIN);
 	for (uint32_t i = 0; i < source->strangers; i++)
-		poll_add(fds, &count,
-			 source->stranger[i].channel && !proxy_source_takes_channels(source)
-				 ? -1
-				 : source->stranger[i].fd,
-			 POLLIN);
+		if (source_polls(source, &source->stranger[i]))
+			poll_add(fds, &count, source->stranger[i].fd, POLLIN);
 	if (source->feeder != NULL && feeder_wants_main(source->feeder))
 		poll_add(fds, &count, source->main.fd, POLLIN);
 	if (source_main_open(source))
@@ -306,8 +309,12 @@ static int source_wait(struct proxy_source *source, struct decant_error *err)
 {
 	struct pollfd fds[8 + STRANGERS_MAX + FEEDER_CHANNELS_MAX + RELAYS_MAX];
 	const nfds_t count = source_fds(source, fds);
+	uint64_t until_ns = source->told_ns + PROGRESS_NS;
 
-	if (poll(fds, count, clock_poll_ms(source->told_ns + PROGRESS_NS)) < 0 && errno != EINTR)
+	for (uint32_t i = 0; i < source->strangers; i++)
+		if (source->stranger[i].halting)
+			until_ns = clock_deadline_ns(HALTING_NS);
+	if (poll(fds, count, clock_poll_ms(until_ns)) < 0 && errno != EINTR)
 		return decant_error_set(err, -errno, "poll: %s", strerror(errno));
 	if (source->session.link != NULL)
 		link_clear(source->session.link);
@@ -321,7 +328,10 @@ static int source_wait(struct proxy_source *source, struct decant_error *err)
 
 static int source_judge(const struct proxy_source *source, struct decant_error *err)
 {
-	if (return_path_loaded(&source->path) || (source->pass && !source->path.shut))
+	if (return_path_loaded(&source->path))
+		return 0;
+	/* what passes unchanged may have none, or an encrypted one: then QEMU alone knows */
+	if (source->pass && !source->path.shut && !return_path_open(&source->path))
 		return 0;
 	if (source->path.shut)
 		return decant_error_set(
@@ -341,6 +351,8 @@ static int source_loaded(struct proxy_source *source, struct decant_error *err)
 
 	if (ret < 0)
 		return ret;
+	/* nothing that blocks is left to do, and the word that starts the VM is not to be lost */
+	cancel_watch_mover(&source->watch, NULL);
 	source_stats(source);
 	proxy_source_stage(source, PROXY_CLOSED);
 	if (source->opts.ops == NULL || source->opts.ops->loaded == NULL)
@@ -396,7 +408,11 @@ int proxy_source_run(struct proxy_source *source, struct proxy_stats *stats, enu
 	int ret;
 
 	source->cpu_ns = process_cpu_ns();
-	ret = source_loop(source, err);
+	ret = cancel_watch_start(&source->watch, source->cancel_fd, err);
+	if (ret == 0) {
+		ret = source_loop(source, err);
+		cancel_watch_stop(&source->watch);
+	}
 	if (ret < 0)
 		ret = source_reason(source, ret, err);
 	*outcome = PROXY_DONE;

@@ -95,8 +95,10 @@ static int source_take(struct proxy_source *source, struct source_stranger *stra
 		decant_error_set(err, -ENOTSUP,
 				 "QEMU's migration is encrypted (TLS); unset the parameter tls-creds at both ends: "
 				 "the sidecars have a --key-file instead");
-		if (proxy_source_fall_back(source, err) < 0)
+		if (proxy_source_fall_back(source, err) < 0) {
+			close(stranger->fd);
 			return err->code;
+		}
 	}
 	if (!begun && (kind == MULTIFD_MAIN || (source->pass && kind == MULTIFD_TLS)))
 		return source_begin(source, stranger->fd, pid, err);
@@ -123,6 +125,7 @@ static int source_meet(struct proxy_source *source, struct source_stranger *stra
 
 	if (got == (ssize_t)sizeof(first))
 		return source_take(source, stranger, first, pid, err);
+	stranger->halting = got > 0;
 	if (got > 0 || got == -EAGAIN || got == -EINTR)
 		return 1;
 	close(stranger->fd);

@@ -23,6 +23,11 @@ int proxy_source_fall_back(struct proxy_source *source, struct decant_error *err
 {
 	if (!source->opts.fallback)
 		return err->code;
+	if (source->session.mover != NULL) {
+		decant_error_prefix(err, "too late for --fallback: a disk came first (--disks), and with it the "
+					 "sidecars have shared the memory");
+		return err->code;
+	}
 	source->pass = true;
 	snprintf(source->why, sizeof(source->why), "%s", err->msg);
 	log_warning(&source->opts.log, "all is passed unchanged, by QEMU's own means: %s", err->msg);
@@ -85,9 +90,11 @@ static int source_open(struct proxy_source *source, struct guest_ram_wanted *lis
 	ret = proxy_session_open(&source->session, &mover, source->pass ? NULL : source->ram, list, count,
 				 opts->fallback,
 				 source->preflight != NULL ? preflight_facts(source->preflight) : NULL, err);
-	if (ret == 0)
-		proxy_source_stage(source, PROXY_CONNECTED);
-	return ret;
+	if (ret < 0)
+		return ret;
+	cancel_watch_mover(&source->watch, source->session.mover);
+	proxy_source_stage(source, PROXY_CONNECTED);
+	return 0;
 }
 
 /* The other sidecar may yet be letting go of what it has refused. */

@@ -3,6 +3,7 @@
 #ifndef QEMU_PROXY_SOURCE_PRIVATE_H
 #define QEMU_PROXY_SOURCE_PRIVATE_H
 
+#include "qemu/cancel_watch.h"
 #include "qemu/link.h"
 #include "qemu/proxy_session.h"
 #include "qemu/proxy_source.h"
@@ -32,6 +33,7 @@ struct proxy_source {
 	bool pass;                  /* all passes unchanged */
 	char why[DECANT_ERROR_MAX]; /* if so */
 
+	struct cancel_watch watch; /* while it runs */
 	struct proxy_session session;
 	struct feeder *feeder;
 	struct relay main;
@@ -42,6 +44,7 @@ struct proxy_source {
 	struct source_stranger {
 		int fd;
 		bool channel; /* one of multifd's, that comes before its time */
+		bool halting; /* some of its first bytes are there: poll(2) has no more to say of it */
 	} stranger[STRANGERS_MAX];
 	uint32_t strangers;
 	struct return_path path;
@@ -60,7 +63,11 @@ void proxy_source_stage(struct proxy_source *source, enum proxy_stage stage);
 
 /* ---- proxy_source_peer.c: what there is to move, and the other sidecar ---- */
 
-/* What is in @err speaks against moving the memory. 0, and @err is clear: all is passed unchanged. */
+/*
+ * What is in @err speaks against moving the memory. 0, and @err is clear: all is passed unchanged.
+ *
+ * Not once the other sidecar has been met over the memory: it makes it zero, and would do so behind a QEMU that loads it by itself.
+ */
 int proxy_source_fall_back(struct proxy_source *source, struct decant_error *err);
 
 /* Which memory does process @pid have, and may it be moved? Once. */

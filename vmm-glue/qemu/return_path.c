@@ -48,6 +48,7 @@ void return_path_saw(struct return_path *path, const void *data, size_t length)
 {
 	const uint8_t *at = data;
 
+	path->begun = path->begun || length > 0;
 	while (length > 0 && !path->strange) {
 		size_t take = path->skip;
 

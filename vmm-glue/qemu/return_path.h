@@ -14,6 +14,7 @@ struct return_path {
 	uint32_t skip;   /* bytes of the message that are yet to come */
 	bool shut;       /* SHUT has passed: the last word */
 	uint32_t status; /* what it said; 0: loaded */
+	bool begun;      /* something has passed */
 	bool strange;    /* this is no return path: nothing more is looked at */
 };
 
@@ -24,6 +25,12 @@ void return_path_saw(struct return_path *path, const void *data, size_t length);
 static inline bool return_path_loaded(const struct return_path *path)
 {
 	return path->shut && path->status == 0;
+}
+
+/* return_path_open() -- is there one, whose last word is yet to come? */
+static inline bool return_path_open(const struct return_path *path)
+{
+	return path->begun && !path->shut && !path->strange;
 }
 
 #endif

@@ -39,13 +39,15 @@ struct proxy {
 	struct preflight *preflight;
 };
 
-/* What a signal ends. */
+/* What a signal ends; it may come before that is there. */
 static struct proxy_source *volatile signal_source;
 static struct proxy_dest *volatile signal_dest;
+static volatile sig_atomic_t signalled;
 
 static void proxy_signalled(int signal)
 {
 	(void)signal;
+	signalled = 1;
 	if (signal_source != NULL)
 		proxy_source_cancel(signal_source);
 	if (signal_dest != NULL)
@@ -56,8 +58,13 @@ static void proxy_catch_signals(void)
 {
 	const struct sigaction action = { .sa_handler = proxy_signalled };
 
+	struct sigaction before;
+
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	/* nohup(1) */
+	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &action, NULL);
 	signal(SIGPIPE, SIG_IGN); /* who reads what is printed may go, and a migration goes on */
 }
 
@@ -246,7 +253,8 @@ static int source_run(struct proxy *proxy, struct decant_error *err)
 		return command_fail(proxy_verb(proxy), NULL, EXIT_FAILED, err);
 	}
 	signal_source = source;
-	proxy_catch_signals();
+	if (signalled)
+		proxy_source_cancel(source);
 	json_add_text(members, "socket", options->qemu_socket);
 	json_add_text(members, "disks", options->disks);
 	proxy_say(proxy, "listening", members, "waiting for QEMU: migrate unix:%s", options->qemu_socket);
@@ -320,7 +328,8 @@ static int proxy_dest(struct proxy *proxy, const struct address *wanted)
 	if (status < 0)
 		return command_fail(proxy_verb(proxy), NULL, EXIT_FAILED, &err);
 	signal_dest = dest;
-	proxy_catch_signals();
+	if (signalled)
+		proxy_dest_stop(dest);
 	status = dest_run(proxy, wanted, dest);
 	signal_dest = NULL;
 	proxy_dest_free(dest);
@@ -341,6 +350,8 @@ static int proxy_run(struct proxy *proxy, const struct address *address)
 		return command_fail(proxy_verb(proxy), NULL, EXIT_FAILED, &err);
 	if (confine(&confined, &err) < 0 || sigbus_install(&err) < 0)
 		return command_fail(proxy_verb(proxy), NULL, EXIT_FAILED, &err);
+	/* before anything is changed over a monitor */
+	proxy_catch_signals();
 	return options->source ? proxy_source(proxy) : proxy_dest(proxy, address);
 }
 

@@ -5,7 +5,7 @@
  * Without shared memory, which is for real QEMUs: each source here has --fallback.
  */
 #include "qemu/proxy_dest.h"
-#include "qemu/proxy_source.h"
+#include "qemu/proxy_source_private.h"
 #include "qemu/unix_socket.h"
 
 #include "util/clock.h"
@@ -28,6 +28,7 @@
 #include <cmocka.h>
 
 #define PATIENCE_NS (60 * NSEC_PER_SEC)
+#define HALT_MS 100
 
 struct end {
 	pthread_t thread;
@@ -323,6 +324,61 @@ static void test_proxy__a_load_that_fails(void **state)
 	expect_failed("could not load", "could not load");
 }
 
+/* What begins to answer and goes without a last word has not loaded the VM; who never answers cannot be asked. */
+static void test_proxy__a_return_path_that_is_cut(void **state)
+{
+	static const uint8_t pong[] = { 0, 2, 0, 4, 0, 0, 0, 1 };
+	int a, b;
+
+	(void)state;
+	meet(&a, &b);
+	say(b, pong, sizeof(pong));
+	hear(a, pong, sizeof(pong));
+	close(b);
+	assert_true(is_closed(a));
+	close(a);
+	join_source();
+	join_dest();
+	assert_int_equal(rig.source_end.outcome, PROXY_FAILED);
+	assert_true(rig.source_end.ret < 0 && rig.dest_end.ret < 0);
+	assert_int_equal(rig.asked, 0);
+}
+
+static void test_proxy__no_return_path(void **state)
+{
+	int a, b;
+
+	(void)state;
+	meet(&a, &b);
+	close(a);
+	assert_true(is_closed(b));
+	close(b);
+	join_source();
+	join_dest();
+	assert_int_equal(rig.source_end.ret, 0);
+	assert_int_equal(rig.dest_end.ret, 0);
+	assert_int_equal(rig.asked, 1);
+}
+
+/* The other sidecar makes the memory zero that they share. */
+static void test_proxy__no_fallback_once_memory_is_shared(void **state)
+{
+	struct proxy_source source = { .opts = { .fallback = true } };
+	struct decant_error err = DECANT_ERROR_INIT;
+
+	(void)state;
+	decant_error_set(&err, -ENOTSUP, "set the capability return-path");
+	source.session.mover = (struct decant_mover *)&source;
+	assert_int_equal(proxy_source_fall_back(&source, &err), -ENOTSUP);
+	assert_false(source.pass);
+	assert_non_null(strstr(err.msg, "--disks"));
+	assert_non_null(strstr(err.msg, "return-path"));
+	source.session.mover = NULL;
+	assert_int_equal(proxy_source_fall_back(&source, &err), 0);
+	assert_true(source.pass);
+	assert_int_equal(err.code, 0);
+}
+
 static void test_proxy__cancelled_at_the_source(void **state)
 {
 	int a, b;
@@ -396,6 +452,28 @@ static void test_proxy__a_connection_that_says_nothing(void **state)
 	assert_int_equal(rig.dest_end.ret, 0);
 }
 
+/* It is heard when the rest comes. */
+static void test_proxy__a_connection_that_begins_in_pieces(void **state)
+{
+	int a, b;
+
+	(void)state;
+	rig_begin(true);
+	a = come(rig.source_path);
+	say(a, begin, 3);
+	poll(NULL, 0, HALT_MS);
+	say(a, begin + 3, sizeof(begin) - 3);
+	b = take(&rig.qemu);
+	hear(b, begin, sizeof(begin));
+	say(b, loaded, sizeof(loaded));
+	close(b);
+	hear(a, loaded, sizeof(loaded));
+	close(a);
+	join_source();
+	join_dest();
+	assert_int_equal(rig.source_end.ret, 0);
+}
+
 /* This process is no QEMU, so its memory cannot be found. */
 static void test_proxy__without_fallback_it_is_refused(void **state)
 {
@@ -439,10 +517,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_proxy__passes_all_unchanged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__passes_disks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__a_load_that_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_proxy__a_return_path_that_is_cut, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_proxy__no_return_path, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_proxy__no_fallback_once_memory_is_shared, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__cancelled_at_the_source, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__stopped_at_the_destination, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__garbage_is_no_migration, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__a_connection_that_says_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_proxy__a_connection_that_begins_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__without_fallback_it_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_proxy__sockets_are_private_and_go, setup, teardown),
 	};

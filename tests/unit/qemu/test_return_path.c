@@ -23,6 +23,7 @@ static void test_return_path_saw__any_split(void **state)
 			return_path_saw(&path, talk, first);
 			return_path_saw(&path, talk + first, second - first);
 			assert_int_equal(return_path_loaded(&path), second == sizeof(talk));
+			assert_int_equal(return_path_open(&path), second > 0 && second < sizeof(talk));
 			return_path_saw(&path, talk + second, sizeof(talk) - second);
 			assert_true(return_path_loaded(&path));
 			assert_false(path.strange);
