@@ -61,6 +61,8 @@ list_text = $(foreach t,$(unit_tests),$(call list_line,$(t),unit,$(O)/tests/unit
 	s,$(rdma_kvm_scripts),$(call list_line,$(basename $(notdir $(s))),rdma-kvm,$(s))\n)$(foreach \
 	s,$(hosts_scripts),$(call list_line,$(basename $(notdir $(s))),hosts,$(s))\n)$(foreach \
 	s,$(script_tests),$(call list_line,$(basename $(notdir $(s))),script,$(s))\n)$(foreach \
+	s,$(libvirt_tests),$(call list_line,$(basename $(notdir $(s))),libvirt,$(s))\n)$(foreach \
+	s,$(qemu_hosts_scripts),$(call list_line,$(basename $(notdir $(s))),qemu-hosts,$(s))\n)$(foreach \
 	s,$(asan_scripts),$(call list_line,$(basename $(notdir $(s))),asan-script,$(s))\n)
 $(O)/tests/list: FORCE
 	@mkdir -p $(@D)
@@ -95,17 +97,23 @@ reformat: ## lay the source out as .clang-format says
 	tools/lint.sh reformat
 
 # ---- suites of suites: they call make again, each with a build folder and flags of its own ----
-.PHONY: deps check check-long fuzz fuzz-long demo demo-rdma demo-qemu
+.PHONY: deps check check-hosts check-long fuzz fuzz-long demo demo-rdma demo-qemu
 deps:
 	@tools/deps.sh build
 fuzz: $(fuzz_programs) ## build the fuzz targets (CC=clang SAN=fuzzer-no-link,address,undefined)
 check: ## all that must hold before a change is taken; 20 minutes on 2 cores
 	@tools/deps.sh build check vm
 	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)'
+check-hosts: ## hosts as sites have them: libvirt with the sidecars, and a Linux guest in QEMU between two VMs over RDMA; ten minutes
+	@tools/deps.sh build check vm libvirt
+	+@$(MAKE) --no-print-directory O=$(O) all tests
+	@$(run_tests) --suite libvirt
+	@DECANT_VM_CACHE=$(abspath $(O)) tests/vm/run --build $(O) --rdma --hosts 2 --rails 2 --cpus 1 --memory 1500M --timeout 550 --share $(abspath $(O)) -- \
+		$(PYTHON) tests/run-tests.py --list $(abspath $(O))/tests/list --build $(abspath $(O)) --suite qemu-hosts
 fuzz-long: ## fuzz each target for FUZZ_SECONDS, or two hours; what is found stays in build/check/fuzz for the next run
 	+@$(PYTHON) tests/check.py --build $(O) --make '$(MAKE)' --group fuzz --fuzz-seconds $(or $(FUZZ_SECONDS),7200)
 check-long: ## the repetitions of tests/long.list; 90 minutes, goes on where it was stopped
-	@tools/deps.sh build check vm
+	@tools/deps.sh build check vm libvirt
 	+@$(MAKE) --no-print-directory O=$(O) all tests
 	@[ -n "$$DECANT_QEMU" ] || perf/fetch-qemu $(O)/qemu
 	+@$(PYTHON) tests/check-long.py --build $(O)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm] [qemu] [bench]
+# deps.sh -- see that what decant needs is installed: tools/deps.sh build [check] [vm] [qemu] [libvirt] [bench]
 #
 # Looks for the things themselves, not for packages, so that it is quick and needs no network when all is there. As root on
 # Debian or Ubuntu it installs what is missing; elsewhere it prints what to install and exits 1.
@@ -8,6 +8,7 @@
 #   check  run `make check`
 #   vm     run something in a throw-away VM (tests/vm/run)
 #   qemu   run `make demo-qemu`
+#   libvirt  run `make check-hosts`
 #   bench  run `make bench`
 set -u
 
@@ -62,9 +63,6 @@ look_check() {
 	need git git command_there git
 	need taskset util-linux command_there taskset
 	need gnuplot gnuplot-nox command_there gnuplot
-	need libvirtd libvirt-daemon command_there libvirtd
-	need "libvirt's driver for QEMU" libvirt-daemon-driver-qemu libvirt_qemu
-	need virsh libvirt-clients command_there virsh
 }
 
 look_vm() {
@@ -82,6 +80,12 @@ look_vm() {
 look_qemu() {
 	need python3 python3 command_there python3
 	need qemu-system-x86_64 qemu-system-x86 command_there qemu-system-x86_64
+}
+
+look_libvirt() {
+	need libvirtd libvirt-daemon command_there libvirtd
+	need "libvirt's driver for QEMU" libvirt-daemon-driver-qemu libvirt_qemu
+	need virsh libvirt-clients command_there virsh
 }
 
 look_bench() {
@@ -110,9 +114,9 @@ look() {
 	local group
 	for group in "$@"; do
 		case $group in
-		build | check | vm | qemu | bench) "look_$group" ;;
+		build | check | vm | qemu | libvirt | bench) "look_$group" ;;
 		*)
-			echo "deps.sh: unknown group '$group': build, check, vm, qemu or bench" >&2
+			echo "deps.sh: unknown group '$group': build, check, vm, qemu, libvirt or bench" >&2
 			exit 2 ;;
 		esac
 	done

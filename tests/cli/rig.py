@@ -6,6 +6,7 @@ Everything that was started is ended when the program ends, whatever happened.
 """
 import atexit
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -204,6 +205,7 @@ class Host:
 
 def _add_huge_pages(pages):
     with open("/proc/sys/vm/nr_hugepages", "r+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as tests/support/hugepages.c
         before = int(file.read())
         file.seek(0)
         file.write(str(max(before + pages, 0)))

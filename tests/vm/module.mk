@@ -15,10 +15,9 @@ fire_hosts_timeout := 280
 # it takes the network away that the other one needs
 heavy_tests += fire_hosts
 
-# Debian's QEMU and a Linux guest: a boot in nested KVM and two moves
-hosts_scripts += tests/vm/qemu_hosts.py
-qemu_hosts_timeout := 280
-heavy_tests += qemu_hosts
+# Debian's QEMU and a Linux guest: a boot in nested KVM and two moves; `make check-hosts`, since make check has no time for it
+qemu_hosts_scripts += tests/vm/qemu_hosts.py
+qemu_hosts_timeout := 500
 
 # The only program of that guest, where there is no library: neither the user's CFLAGS nor a sanitizer's flags belong here.
 checker_srcs := \
