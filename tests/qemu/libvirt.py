@@ -34,7 +34,7 @@ class Sidecars:
         address = self.dest.wait_for(r"listening on (\S+:\d+)", SLOW).group(1)
         self.report_file = path(f"{self.dest.pid}.report")
         self.source = sidecars_host.start("proxy", "source", "--peer", address, *self._sockets(here), "--report", self.report_file)
-        wait_until("the socket for QEMU", lambda: os.path.exists(os.path.join(here.share, "vm.sock")), SLOW)
+        self.source.wait_for("waiting for QEMU", SLOW)
 
     def _sockets(self, host):
         words = ["--qemu-socket", os.path.join(host.share, "vm.sock")]

@@ -6,7 +6,6 @@
 A guest boots once in a program; each source begins with the saved state of that, since firmware takes its time where KVM emulates.
 """
 import contextlib
-import os
 import threading
 
 import qemu
@@ -108,11 +107,11 @@ class Sidecars:
         self.source_words, self.monitors, self.prefix = source_words, monitors, prefixes[0]
 
     def begin(self):
-        """The source's, too; its socket is there."""
+        """The source's, too; it listens, or has given up."""
         self.source = self.host.start("proxy", "source", "--peer", self.peer, "--qemu-socket", self.socket,
                                       *STRICT, *(["--qmp", self.pair.source.decant_monitor] if self.monitors else []), *self.source_words,
                                       prefix=self.prefix)
-        wait_until("the socket for QEMU", lambda: os.path.exists(self.socket) or self.source.popen.poll() is not None, SLOW)
+        wait_until("the source's sidecar", lambda: "waiting for QEMU" in self.source.out() or self.source.popen.poll() is not None, SLOW)
         return self
 
     def migrate(self, uri=None):
