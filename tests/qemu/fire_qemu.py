@@ -194,11 +194,19 @@ def sidecar_has_ended(process, may_wait, may_doubt):
     check(len(done.err.splitlines()) == int(done.status != DONE) or may_wait, f"should be one line on stderr where it failed: {done}")
 
 
+def status_of(one):
+    """What it says of its guest; "dead", too, when its monitor has gone because it is about to end."""
+    if not one.alive() or one.killed:
+        return "dead"
+    try:
+        return one.status()
+    except Failure:
+        return "dead"
+
+
 def is_not_running(one):
     """Nobody has started it there. It may have given up."""
-    if one.alive():
-        with contextlib.suppress(Failure): # it may be about to
-            check(one.status() != "running", f"{one.name} runs")
+    check(status_of(one) != "running", f"{one.name} runs")
     check(one.memory.beat() is None or one.stands_still(), f"the guest runs at {one.name}")
 
 
@@ -217,10 +225,7 @@ def runs_at_destination(pair):
 
 def without_source(pair):
     """What the destination has loaded can be let go on there."""
-    with contextlib.suppress(Failure):  # it may be about to end
-        if not pair.dest.alive() or pair.dest.killed or pair.dest.status() != "paused":
-            return "died with the source"
-    if not pair.dest.alive():
+    if status_of(pair.dest) != "paused":
         return "died with the source"
     pair.dest.qmp.call("cont")
     pair.dest.is_going()
@@ -271,10 +276,7 @@ def run_cell(program, stage, fault):
 def operator(pair):
     """Looks at both QEMUs, and lets the guest go on where docs/qemu.md says; in words, where it runs."""
     source = pair.source.status() if pair.source.alive() and not pair.source.killed else "dead"
-    dest = "dead"
-    if pair.dest.alive() and not pair.dest.killed:
-        with contextlib.suppress(Failure):  # what it was loading has failed, and it ends
-            dest = pair.dest.status()
+    dest = status_of(pair.dest)
     check((source, dest) != ("running", "running"), "the guest runs twice")
     if source == "running":
         runs_at_source(pair)
