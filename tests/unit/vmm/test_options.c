@@ -11,28 +11,8 @@
 #include <cmocka.h>
 
 #include "qemu/qemu_move.h"
+#include "support/words.h"
 #include "vmm/options.h"
-
-#define WORDS_MAX 32
-
-/* Words separated by blanks, as argv. */
-struct words {
-	char text[256];
-	char *argv[WORDS_MAX + 1];
-	int argc;
-};
-
-static void words_split(struct words *words, const char *text)
-{
-	char *next = words->text;
-	char *word;
-
-	snprintf(words->text, sizeof(words->text), "%s", text);
-	words->argc = 0;
-	while ((word = strsep(&next, " ")) != NULL && words->argc < WORDS_MAX)
-		words->argv[words->argc++] = word;
-	words->argv[words->argc] = NULL;
-}
 
 static void test_options_run__defaults(void **state)
 {

@@ -10,28 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "support/words.h"
 #include "vmm/options.h"
-
-#define WORDS_MAX 40
-
-/* Words separated by blanks, as argv. */
-struct words {
-	char text[512];
-	char *argv[WORDS_MAX + 1];
-	int argc;
-};
-
-static void words_split(struct words *words, const char *text)
-{
-	char *next = words->text;
-	char *word;
-
-	snprintf(words->text, sizeof(words->text), "%s", text);
-	words->argc = 0;
-	while ((word = strsep(&next, " ")) != NULL && words->argc < WORDS_MAX)
-		words->argv[words->argc++] = word;
-	words->argv[words->argc] = NULL;
-}
 
 static void test_options_proxy__source(void **state)
 {
