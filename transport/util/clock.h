@@ -19,6 +19,9 @@ uint64_t clock_now_ns(void);
 /* clock_thread_cpu_ns() -- CPU time of the calling thread */
 uint64_t clock_thread_cpu_ns(void);
 
+/* clock_process_cpu_ns() -- CPU time of all threads of this process, those that have ended included */
+uint64_t clock_process_cpu_ns(void);
+
 /* clock_deadline_ns() -- now + @timeout_ns without overflow; CLOCK_NEVER stays never */
 uint64_t clock_deadline_ns(uint64_t timeout_ns);
 

@@ -34,7 +34,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
@@ -144,7 +143,6 @@ void proxy_dest_free(struct proxy_dest *dest)
 static void dest_stats(struct proxy_dest *dest)
 {
 	struct proxy_stats *stats = &dest->stats;
-	struct rusage usage;
 
 	if (atomic_load_explicit(&dest->met, memory_order_acquire)) {
 		stats->fallback = dest->pass;
@@ -153,9 +151,7 @@ static void dest_stats(struct proxy_dest *dest)
 	}
 	if (dest->begin_ns != 0 && stats->stage < PROXY_CLOSED)
 		stats->total_ns = clock_now_ns() - dest->begin_ns;
-	getrusage(RUSAGE_SELF, &usage);
-	stats->cpu_ns = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NSEC_PER_SEC +
-			(uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NSEC_PER_USEC - dest->cpu_ns;
+	stats->cpu_ns = clock_process_cpu_ns();
 }
 
 static void dest_tell(struct proxy_dest *dest, bool now)

@@ -66,7 +66,7 @@ struct proxy_dest {
 	bool started;
 	bool start_failed; /* QEMU was told, and did not say that it has */
 	struct proxy_stats stats;
-	uint64_t begin_ns, told_ns, cpu_ns;
+	uint64_t begin_ns, told_ns;
 };
 
 /* ---- proxy_dest_session.c ---- */

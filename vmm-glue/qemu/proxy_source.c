@@ -28,7 +28,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define PROGRESS_NS (500 * NSEC_PER_MSEC)
@@ -36,15 +35,6 @@
 #define HALTING_NS (50 * NSEC_PER_MSEC) /* how often those that begin in pieces are looked at */
 
 /* ---- beginning and end ---- */
-
-static uint64_t process_cpu_ns(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NSEC_PER_SEC +
-	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NSEC_PER_USEC;
-}
 
 static int source_listen(struct proxy_source *source, struct decant_error *err)
 {
@@ -154,7 +144,7 @@ static void source_stats(struct proxy_source *source)
 		snprintf(stats->fabric_reason, sizeof(stats->fabric_reason), "%s", source->why);
 	if (source->begin_ns != 0 && stats->stage < PROXY_CLOSED)
 		stats->total_ns = clock_now_ns() - source->begin_ns;
-	stats->cpu_ns = process_cpu_ns() - source->cpu_ns;
+	stats->cpu_ns = clock_process_cpu_ns() - source->cpu_ns;
 }
 
 static void source_tell(struct proxy_source *source, bool now)
@@ -407,7 +397,7 @@ int proxy_source_run(struct proxy_source *source, struct proxy_stats *stats, enu
 	struct decant_error *err = caller_err != NULL ? caller_err : &local;
 	int ret;
 
-	source->cpu_ns = process_cpu_ns();
+	source->cpu_ns = clock_process_cpu_ns();
 	ret = cancel_watch_start(&source->watch, source->cancel_fd, err);
 	if (ret == 0) {
 		ret = source_loop(source, err);

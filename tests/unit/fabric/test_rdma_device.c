@@ -144,14 +144,6 @@ static void test_costs__of_a_gib_over_several_channels(void **state)
 	expect_costs(3);
 }
 
-static uint64_t process_cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static void test_costs__of_a_connection_with_nothing_to_do(void **state)
 {
 	struct joined *pair = pair_new(rdma, 4);
@@ -161,9 +153,9 @@ static void test_costs__of_a_connection_with_nothing_to_do(void **state)
 	pair_barrier(pair, 1);
 	usleep(100000);
 	count_from_here(NULL, 0);
-	cpu_ns = process_cpu_ns();
+	cpu_ns = clock_process_cpu_ns();
 	sleep(IDLE_SECONDS);
-	cpu_ns = process_cpu_ns() - cpu_ns;
+	cpu_ns = clock_process_cpu_ns() - cpu_ns;
 
 	print_message("idle for %d s: %llu us of CPU, %llu polls\n", IDLE_SECONDS,
 		      (unsigned long long)(cpu_ns / 1000), (unsigned long long)counts.polls);
@@ -192,10 +184,10 @@ static void test_costs__of_waiting_for_a_slow_consumer(void **state)
 	pair->on_message = take_slowly;
 	pair_connect(pair);
 	start_ns = clock_now_ns();
-	cpu_ns = process_cpu_ns();
+	cpu_ns = clock_process_cpu_ns();
 	for (int i = 0; i < 30; i++)
 		assert_int_equal(pair_message(pair, "message", 8), 0);
-	cpu_ns = process_cpu_ns() - cpu_ns;
+	cpu_ns = clock_process_cpu_ns() - cpu_ns;
 	/* the credits let half of them through without a wait */
 	assert_true(clock_now_ns() - start_ns > 2 * NSEC_PER_SEC);
 	assert_true(cpu_ns < (clock_now_ns() - start_ns) / 20);

@@ -145,14 +145,6 @@ static void test_costs__of_waiting_for_a_device_that_takes_long(void **state)
 	pair_free(pair);
 }
 
-static uint64_t process_cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static void test_costs__of_a_connection_with_nothing_to_do(void **state)
 {
 	struct joined *pair = pair_new(rdma, 4);
@@ -163,10 +155,10 @@ static void test_costs__of_a_connection_with_nothing_to_do(void **state)
 	pair_barrier(pair, 1);
 	usleep(100000);
 	fake_counts(&before);
-	cpu_ns = process_cpu_ns();
+	cpu_ns = clock_process_cpu_ns();
 	assert_int_equal(rdma->source_wait(pair->source, 0), 0);
 	sleep(2);
-	cpu_ns = process_cpu_ns() - cpu_ns;
+	cpu_ns = clock_process_cpu_ns() - cpu_ns;
 	fake_counts(&after);
 
 	/* both ends and the device too */
