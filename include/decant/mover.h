@@ -52,6 +52,12 @@ struct decant_mover_opts {
 	const char *cpus; /* as decant_migration_opts.cpus; the feeder's thread keeps its own */
 	enum decant_zero_copy zero_copy;
 	/*
+	 * What may be under way, as time: decant_mover_push() blocks while it is more than the network has lately carried in so
+	 * much time. For a feeder whose pushes are timed by somebody who concludes from them when to pause a guest. 0: no such bound, but what keeps
+	 * the network busy; over loop there is never any.
+	 */
+	uint64_t under_way_ns;
+	/*
 	 * One message of decant_landing_message(), in order; NULL: the peer is to send none. From the thread that reads the control
 	 * connection, one at a time, from before decant_mover_connect() returns until decant_mover_close() has returned. It must not
 	 * wait for anything of the peer's, or call the mover but to cancel it: nothing else is heard meanwhile. An error ends the session.

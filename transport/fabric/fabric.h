@@ -137,6 +137,7 @@ struct fabric_source_opts {
 	uint8_t answers[FABRIC_CHANNELS_MAX][FABRIC_TOKEN_SIZE]; /* that the sink must show then */
 	uint64_t connect_timeout_ns;
 	enum decant_zero_copy zero_copy; /* tcp */
+	uint64_t under_way_ns; /* write() says -EAGAIN while more is under way than is carried in so much time; 0: no such bound */
 	int wake_fd; /* becomes readable when source_connect() shall end with -ECANCELED; not looked at later; -1: never */
 	struct decant_log log;
 };

@@ -44,6 +44,9 @@
 #define PACE_PIECE_NS (5 * NSEC_PER_MSEC)
 #define PACE_PIECE_MIN (64u << 10)
 
+/* The largest piece where what is under way has a bound in time. */
+#define UNDER_WAY_PIECE (256u << 10)
+
 /* ---- granules ---- */
 
 static int send_register(struct decant_mover *mover, struct wire_register *message, struct decant_error *err)
@@ -260,6 +263,8 @@ static uint64_t piece_max(const struct decant_mover *mover)
 	const uint64_t rate = mover->setup.opts.bandwidth_Bps;
 	uint64_t max = mover->route.ops->write_max;
 
+	if (mover->setup.opts.under_way_ns != 0 && max > UNDER_WAY_PIECE)
+		max = UNDER_WAY_PIECE;
 	if (rate != 0) {
 		uint64_t paced = rate / (NSEC_PER_SEC / PACE_PIECE_NS) & ~(uint64_t)(DECANT_PAGE_SIZE - 1);
 

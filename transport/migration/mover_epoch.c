@@ -493,6 +493,7 @@ static int connect_channels(struct decant_mover *mover, const struct wire_opened
 		.connect_timeout_ns = time_left(mover, mover->setup.opts.peer_timeout_ns),
 		.wake_fd = mover->wake_fd,
 		.zero_copy = mover->setup.opts.zero_copy,
+		.under_way_ns = mover->setup.opts.under_way_ns,
 		.log = mover->log,
 	};
 	int rc = take_tokens(mover, opened, &opts, err);

@@ -19,6 +19,12 @@
 
 #define AGAIN_NS (5 * NSEC_PER_SEC)
 
+/*
+ * What may be under way: QEMU stops the guest when what is left would fit into the downtime, and cannot see what it has already given away. A tenth of
+ * its default of 300 ms, and long enough for a network to stay busy while this end is woken.
+ */
+#define UNDER_WAY_NS (30 * NSEC_PER_MSEC)
+
 int proxy_source_fall_back(struct proxy_source *source, struct decant_error *err)
 {
 	if (!source->opts.fallback)
@@ -84,6 +90,7 @@ static int source_open(struct proxy_source *source, struct guest_ram_wanted *lis
 	mover.cpus = opts->cpus;
 	mover.channels = opts->channels;
 	mover.bandwidth_Bps = opts->bandwidth_Bps;
+	mover.under_way_ns = UNDER_WAY_NS;
 	mover.key = opts->key;
 	mover.key_length = opts->key_length;
 	mover.log = opts->log;

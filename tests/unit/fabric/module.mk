@@ -55,6 +55,8 @@ test_rdma_strangers_srcs := \
 	tests/unit/fabric/rdma_rig.c \
 	tests/unit/fabric/test_rdma_strangers.c
 test_rdma_strangers_without := $(fake_verbs_packages)
+unit_tests += test_window
+test_window_srcs := tests/unit/fabric/test_window.c
 unit_tests += test_patience
 test_patience_srcs := tests/unit/fabric/test_patience.c
 unit_tests += test_choice
@@ -79,6 +81,7 @@ test_fabric_verbs_args := rdma
 test_fabric_verbs_timeout := 300
 rdma_tests += test_rdma_device
 test_rdma_device_srcs := \
+	tests/support/slow.c \
 	tests/unit/fabric/fabric_pair.c \
 	tests/unit/fabric/test_rdma_device.c
 test_rdma_device_timeout := 300

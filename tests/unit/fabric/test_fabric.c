@@ -187,6 +187,22 @@ static void test_flush__hands_over_all_that_was_queued(void **state)
 	pair_free(pair);
 }
 
+/* however small the time, what is written goes out without being flushed, or whoever waits for room would wait forever */
+static void test_write__with_hardly_any_time_under_way(void **state)
+{
+	struct joined *pair = pair_open(fabric, 2);
+
+	(void)state;
+	pair->source_opts.under_way_ns = 1;
+	pair_connect(pair);
+	pair_fill(pair, 5);
+	for (uint64_t i = 0; i < 2 * PAIR_GRANULE / PAIR_PAGE; i++)
+		pair_write(pair, (uint32_t)(i * PAIR_PAGE / PAIR_GRANULE), 0, i * PAIR_PAGE, PAIR_PAGE);
+	pair_barrier(pair, 1);
+	assert_memory_equal(pair->to[0], pair->from[0], (size_t)2 * PAIR_GRANULE);
+	pair_free(pair);
+}
+
 static void test_wait__has_nothing_to_wait_for(void **state)
 {
 	struct joined *pair = pair_new(fabric, 1);
@@ -853,6 +869,7 @@ static const struct CMUnitTest conformance[] = {
 	cmocka_unit_test(test_message__arrives_whole_and_in_order),
 	cmocka_unit_test(test_message__may_be_of_any_length_up_to_the_limit),
 	cmocka_unit_test(test_message__keeps_its_place_among_barriers),
+	cmocka_unit_test(test_write__with_hardly_any_time_under_way),
 	cmocka_unit_test(test_message__waits_for_a_consumer_that_blocks),
 	cmocka_unit_test(test_message__refused_by_the_consumer_kills_the_sink),
 	cmocka_unit_test(test_write__outside_of_what_is_exposed_kills_the_channel),

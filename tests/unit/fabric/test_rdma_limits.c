@@ -145,6 +145,30 @@ static void test_costs__of_waiting_for_a_device_that_takes_long(void **state)
 	pair_free(pair);
 }
 
+/* what a device that stands still is given */
+static uint64_t given_in_vain(uint64_t under_way_ns)
+{
+	struct joined *pair = pair_open(rdma, 1);
+	uint64_t bytes;
+
+	pair->source_opts.under_way_ns = under_way_ns;
+	pair_connect(pair);
+	fake_hold(true);
+	wait_in_vain(pair, NSEC_PER_MSEC);
+	bytes = rdma->source_pending(pair->source);
+	fake_hold(false);
+	pair_free(pair);
+	return bytes;
+}
+
+static void test_under_way__little_as_long_as_no_rate_is_known(void **state)
+{
+	(void)state;
+
+	assert_in_range(given_in_vain(40 * NSEC_PER_MSEC), CHANNEL_BYTES_MIN, CHANNEL_BYTES_MIN + PAIR_PAGE);
+	assert_int_equal(given_in_vain(0), (uint64_t)CHANNEL_DEPTH * PAIR_PAGE);
+}
+
 static void test_costs__of_a_connection_with_nothing_to_do(void **state)
 {
 	struct joined *pair = pair_new(rdma, 4);
@@ -606,6 +630,7 @@ int main(void)
 		rdma_rig_test(test_costs__of_scattered_pages),
 		rdma_rig_test(test_costs__of_waiting_for_a_device_that_takes_long),
 		rdma_rig_test(test_costs__of_a_connection_with_nothing_to_do),
+		rdma_rig_test(test_under_way__little_as_long_as_no_rate_is_known),
 		rdma_rig_test(test_device__with_short_messages_gets_its_writes_in_pieces),
 		rdma_rig_test(test_device__with_short_queues_is_used_as_it_is),
 		rdma_rig_test(test_device__with_too_short_queues_is_refused),

@@ -112,6 +112,7 @@ int channel_open(struct channel *channel, const struct channel_opts *opts, struc
 	memset(channel, 0, sizeof(*channel));
 	channel->index = opts->index;
 	channel->receives = opts->receives;
+	channel->window.time_ns = opts->under_way_ns;
 	rc = choose_depth(channel, opts->id->verbs, opts->id->port_num, err);
 	if (rc == 0)
 		rc = make_ring(channel, opts, err);
@@ -157,6 +158,16 @@ void channel_close(struct channel *channel)
 
 /* ---- work out ---- */
 
+static uint64_t bytes_max(const struct channel *channel)
+{
+	return window_bytes(&channel->window, CHANNEL_BYTES_MIN, CHANNEL_BYTES_MAX);
+}
+
+static uint64_t now_ns(const struct channel *channel)
+{
+	return channel->window.time_ns == 0 ? 0 : clock_now_ns();
+}
+
 int channel_flush(struct channel *channel)
 {
 	const uint32_t count = channel->gathered;
@@ -176,7 +187,11 @@ int channel_flush(struct channel *channel)
 	if (rc < 0)
 		return rc;
 	list = &channel->list[(channel->list_head + channel->list_count++) % CHANNEL_LISTS_MAX];
-	*list = (struct channel_list){ .last = channel->posted + count, .bytes = channel->gathered_bytes };
+	*list = (struct channel_list){
+		.last = channel->posted + count,
+		.bytes = channel->gathered_bytes,
+		.posted = window_begin(&channel->window, now_ns(channel)),
+	};
 	channel->posted += count;
 	channel->bytes += channel->gathered_bytes;
 	channel->gathered = 0;
@@ -188,12 +203,12 @@ int channel_flush(struct channel *channel)
 static bool is_full(const struct channel *channel)
 {
 	return channel->posted + channel->gathered - channel->done >= channel->depth ||
-	       channel->bytes + channel->gathered_bytes >= CHANNEL_BYTES_MAX;
+	       channel->bytes + channel->gathered_bytes >= bytes_max(channel);
 }
 
 static bool is_list_full(const struct channel *channel)
 {
-	return channel->gathered == channel->list_max || channel->gathered_bytes >= CHANNEL_LIST_BYTES;
+	return channel->gathered == channel->list_max || channel->gathered_bytes >= bytes_max(channel) / 2;
 }
 
 static int gather(struct channel *channel, const struct ibv_send_wr *wr, const struct ibv_sge *sge)
@@ -230,6 +245,7 @@ int channel_write(struct channel *channel, const void *data, uint32_t length, ui
 
 		if (is_full(channel)) {
 			rc = channel_flush(channel);
+			channel->full_at = channel->posted;
 			return rc < 0 ? rc : -EAGAIN;
 		}
 		rc = gather(channel, &wr, &sge);
@@ -317,7 +333,12 @@ static void account(struct channel *channel, uint64_t number)
 	channel->done = number;
 	channel->completions++;
 	while (channel->list_count > 0 && channel->list[channel->list_head].last <= number) {
-		channel->bytes -= channel->list[channel->list_head].bytes;
+		const struct channel_list *list = &channel->list[channel->list_head];
+
+		channel->bytes -= list->bytes;
+		if (channel->window.time_ns > 0 && list->bytes > 0)
+			window_end(&channel->window, &list->posted, list->bytes, list->last <= channel->full_at,
+				   channel->progress_ns);
 		channel->list_head = (channel->list_head + 1) % CHANNEL_LISTS_MAX;
 		channel->list_count--;
 	}

@@ -6,7 +6,8 @@
  * -------------------
  * Work requests are gathered in a list and handed to the device together; only the last of a list is signalled. A queue
  * pair works in order, so its completion speaks for all that were posted before it. What has been handed over and not
- * completed is bounded in number (the queue's depth) and in bytes (so that a small network is not given seconds of work).
+ * completed is bounded in number (the queue's depth), in bytes (so that a small network is not given seconds of work) and, where that
+ * is asked for, in time (window.h).
  *
  * SENDs carry their kind and a number in the immediate data. Each takes a receive of the peer's, which has to be there
  * when it comes: a receiver that is not ready costs an RDMA connection 0.66 s. So a SEND needs a credit. The sink gives
@@ -20,11 +21,13 @@
 
 #include "fabric/fabric.h"
 #include "fabric/rdma/verbs.h"
+#include "fabric/window.h"
 
-#define CHANNEL_LIST_MAX 32u           /* work requests handed to the device at once */
-#define CHANNEL_LIST_BYTES (20u << 20) /* of them, about: a list is full when it has reached either */
+#define CHANNEL_LIST_MAX \
+	32u /* work requests handed to the device at once, unless half of what may be under way is less */
 #define CHANNEL_DEPTH 256u             /* work requests in the send queue; less where the device has less */
 #define CHANNEL_BYTES_MAX (40u << 20)  /* two full lists: while the device is at one the other is gathered */
+#define CHANNEL_BYTES_MIN (512u << 10) /* however slow the network is; a list is half of what may be under way */
 #define CHANNEL_CREDITS 16u            /* SENDs under way, and receives posted */
 #define CHANNEL_LISTS_MAX (CHANNEL_DEPTH + 32u)
 
@@ -39,6 +42,7 @@ enum channel_kind {
 struct channel_list {
 	uint64_t last; /* running number of its last work request */
 	uint64_t bytes;
+	struct window_mark posted;
 };
 
 struct channel {
@@ -66,6 +70,8 @@ struct channel {
 	uint64_t bytes; /* handed over and not done */
 	struct channel_list list[CHANNEL_LISTS_MAX];
 	uint32_t list_head, list_count;
+	struct window window;
+	uint64_t full_at; /* @posted when the queue was last found to be full */
 
 	bool open;      /* something was sent that no barrier follows: to end now would be a loss */
 	uint64_t sends; /* SENDs so far: the next one's slot */
@@ -84,7 +90,8 @@ struct channel_opts {
 	struct ibv_pd *pd;
 	uint32_t index;
 	uint32_t slot_size;
-	bool receives; /* the sink: the ring is received into; else it is sent from */
+	uint64_t under_way_ns; /* 0: no bound in time */
+	bool receives;         /* the sink: the ring is received into; else it is sent from */
 };
 
 /*

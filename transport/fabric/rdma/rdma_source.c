@@ -53,7 +53,7 @@ struct source_rail {
 struct fabric_source {
 	/* set at connect, read-only after */
 	uint32_t channels, rails;
-	uint64_t stall_ns;
+	uint64_t stall_ns, under_way_ns;
 	struct decant_log log;
 	struct rdma_event_channel *events;
 	int stop_fd;
@@ -146,6 +146,7 @@ static int open_queues(struct fabric_source *source, uint32_t index, struct rdma
 		.pd = source->pd[rail_of(source, index)],
 		.index = index,
 		.slot_size = index == 0 ? FABRIC_MESSAGE_MAX : sizeof(uint64_t),
+		.under_way_ns = source->under_way_ns,
 	};
 
 	if (id->verbs != opts.pd->context)
@@ -235,6 +236,7 @@ static struct fabric_source *source_new(const struct fabric_source_opts *opts)
 	source->channels = opts->channels;
 	source->rails = opts->pair_count < opts->channels ? opts->pair_count : opts->channels;
 	source->log = opts->log;
+	source->under_way_ns = opts->under_way_ns;
 	source->stall_ns = STALL_HARDWARE_NS;
 	for (uint32_t i = 0; i < source->rails; i++)
 		if (opts->pairs[i].local.software || opts->pairs[i].remote.software) {

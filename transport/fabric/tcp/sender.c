@@ -20,6 +20,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -33,11 +35,25 @@ static struct sender_entry *sender_entry(struct sender *sender, uint32_t index)
 }
 
 /* lock held */
+static uint64_t sender_bytes_max(const struct sender *sender)
+{
+	return window_bytes(&sender->window, SENDER_BYTES_MIN, SENDER_BYTES_MAX);
+}
+
+/* lock held */
+static uint64_t sender_batch(const struct sender *sender)
+{
+	const uint64_t half = sender_bytes_max(sender) / 2;
+
+	return half < SENDER_BATCH_BYTES ? half : SENDER_BATCH_BYTES;
+}
+
+/* lock held */
 static bool sender_ready(const struct sender *sender)
 {
 	const uint32_t queued = sender->tail - sender->head;
 
-	return queued > 0 && (sender->ring_bytes >= SENDER_BATCH_BYTES || queued >= FRAME_RUNS_MAX ||
+	return queued > 0 && (sender->ring_bytes >= sender_batch(sender) || queued >= FRAME_RUNS_MAX ||
 			      (int32_t)(sender->flushed - sender->head) > 0);
 }
 
@@ -180,9 +196,23 @@ static int sender_send(struct sender *sender)
 	return rc ? rc : sender_send_iov(sender, iov + 1, sender->batch_iovs - 1, data, 0, true);
 }
 
+/* The kernel sees acknowledgements, where this thread sees only room in a buffer. 0: it does not tell. */
+static uint64_t sender_rate(const struct sender *sender)
+{
+	struct tcp_info info = { 0 };
+	socklen_t length = sizeof(info);
+
+	if (sender->window.time_ns == 0 || getsockopt(sender->fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0)
+		return 0;
+	return info.tcpi_delivery_rate;
+}
+
 static void sender_sent(struct sender *sender)
 {
+	const uint64_t rate_Bps = sender_rate(sender);
+
 	pthread_mutex_lock(&sender->lock);
+	sender->window.rate_Bps = rate_Bps;
 	atomic_fetch_sub_explicit(&sender->pending, sender->batch_bytes, memory_order_relaxed);
 	sender->unsent -= sender->batch_messages;
 	sender->sending = false;
@@ -278,7 +308,7 @@ bool sender_has_room(const struct sender *sender, enum sender_kind kind)
 	if (sender->tail - sender->head >= SENDER_RING)
 		return false;
 	if (kind == SENDER_WRITE)
-		return atomic_load_explicit(&sender->pending, memory_order_relaxed) < SENDER_BYTES_MAX;
+		return atomic_load_explicit(&sender->pending, memory_order_relaxed) < sender_bytes_max(sender);
 	return kind == SENDER_BARRIER || (sender->credits > 0 && sender->unsent < TCP_CREDITS);
 }
 

@@ -9,6 +9,7 @@
 
 #include "fabric/tcp/frame.h"
 #include "fabric/tcp/zerocopy.h"
+#include "fabric/window.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 
 #define SENDER_RING 1024u             /* entries; a power of two */
 #define SENDER_BYTES_MAX (8u << 20)   /* queued or being sent, before the queue counts as full */
+#define SENDER_BYTES_MIN (512u << 10) /* that, however slow the network is */
 #define SENDER_BATCH_BYTES (1u << 20) /* worth waking the thread for without a flush */
 
 enum sender_kind {
@@ -58,6 +60,7 @@ struct sender {
 	bool closed;
 	bool exited;
 	struct zerocopy zerocopy;
+	struct window window; /* its time is set at start */
 
 	/* written under lock or by the thread; read by anyone, relaxed: statistics */
 	_Atomic uint64_t pending; /* bytes not yet handed to the kernel */
@@ -75,7 +78,7 @@ struct sender {
 /*
  * sender_start() -- take over @fd, of a connected, prepared socket, once it has returned 0
  *
- * @sender is all zeros but for channel, zero_copy, lost and opaque.
+ * @sender is all zeros but for channel, zero_copy, window.time_ns, lost and opaque.
  */
 int sender_start(struct sender *sender, int fd, struct decant_error *err);
 

@@ -34,6 +34,7 @@ struct fabric_source {
 	uint32_t channels;
 	uint32_t credits; /* granted at the start */
 	enum decant_zero_copy zero_copy;
+	uint64_t under_way_ns;
 	struct decant_log log;
 	uint8_t *messages; /* TCP_CREDITS slots of FABRIC_MESSAGE_MAX */
 	int wake_fd;
@@ -254,6 +255,7 @@ static int source_start(struct fabric_source *source, int *fds, uint32_t credits
 		*sender = (struct sender){
 			.channel = started,
 			.zero_copy = source->zero_copy,
+			.window.time_ns = source->under_way_ns,
 			.credits = started == 0 ? credits : 0,
 			.lost = source_channel_lost,
 			.opaque = source,
@@ -327,6 +329,7 @@ static struct fabric_source *source_new(const struct fabric_source_opts *opts, s
 	}
 	source->channels = opts->channels;
 	source->zero_copy = opts->zero_copy;
+	source->under_way_ns = opts->under_way_ns;
 	source->log = opts->log;
 	source->messages = messages;
 	source->wake_fd = wake_fd;
