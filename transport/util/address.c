@@ -210,11 +210,11 @@ static int address_connect_one(const struct addrinfo *info, uint64_t deadline_ns
 static uint64_t address_share(const struct addrinfo *info, uint64_t deadline_ns)
 {
 	const uint64_t now = clock_now_ns();
-	uint64_t left = 0;
+	uint64_t left = 1;
 
 	if (deadline_ns == CLOCK_NEVER || deadline_ns <= now)
 		return deadline_ns;
-	for (; info != NULL; info = info->ai_next)
+	while ((info = info->ai_next) != NULL)
 		left++;
 	return now + (deadline_ns - now) / left;
 }
