@@ -3,12 +3,10 @@ script_tests += \
 	tests/cli/cli_good.py \
 	tests/cli/cli_bad.py \
 	tests/cli/cli_doubt.py \
-	tests/cli/hostile_source.py \
-	tests/cli/hostile_destination.py \
 	tests/cli/cli_key.py \
 	tests/cli/fire.py \
 	tests/cli/fire_random.py
-# what a peer can do to the program is done to one that watches its memory, too
+# what a peer can do to the program is done to one that watches its memory; without that, in tests/long.list
 asan_scripts += tests/cli/hostile_source.py tests/cli/hostile_destination.py
 cli_good_timeout := 300
 cli_bad_timeout := 300

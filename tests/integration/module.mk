@@ -89,6 +89,7 @@ matrix_loop_srcs := $(matrix_srcs) tests/integration/matrix_real.c
 matrix_loop_objs := $(lib_calls_obj)
 matrix_loop_args := loop
 matrix_loop_timeout := 600
+no_tsan_tests += matrix_loop
 
 integration_tests += matrix_tcp
 matrix_tcp_srcs := $(matrix_srcs) tests/integration/matrix_real.c

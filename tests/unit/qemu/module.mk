@@ -11,6 +11,8 @@ unit_tests += test_multifd
 test_multifd_srcs := \
 	tests/support/qemu_stream.c \
 	tests/unit/qemu/test_multifd.c
+# one thread
+no_tsan_tests += test_stream test_stream_refused test_multifd
 unit_tests += test_link
 test_link_srcs := tests/unit/qemu/test_link.c
 unit_tests += test_unix_socket
