@@ -14,6 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* An emulated host on a busy machine stands still for seconds. */
+#define PATIENT_NS (SCALE(10000, 40000) * MS)
+
 bool rig_has_rails(const struct rig *rig)
 {
 	return strcmp(rig->fabric, "rdma") == 0;
@@ -56,11 +59,11 @@ void rig_init(struct rig *rig, const char *fabric)
 	rig->opts.fabric = fabric;
 	rig->opts.max_downtime_ns = SCALE(500, 3000) * MS;
 	rig->opts.switchover_timeout_ns = 20000 * MS;
-	rig->opts.peer_timeout_ns = 10000 * MS;
+	rig->opts.peer_timeout_ns = PATIENT_NS;
 	rig->opts.log = log_as("source");
 	rig->receiver_opts = receiver_opts;
 	rig->receiver_opts.listen = "127.0.0.1:0";
-	rig->receiver_opts.peer_timeout_ns = 10000 * MS;
+	rig->receiver_opts.peer_timeout_ns = PATIENT_NS;
 	rig->receiver_opts.log = log_as("destination");
 }
 
@@ -295,10 +298,8 @@ void rig_expect_stayed(struct rig *rig, int code)
 /* A receiver that is still clearing up says that it is busy. */
 void rig_expect_usable(struct rig *rig)
 {
-	const struct decant_migration_opts defaults = DECANT_MIGRATION_OPTS_INIT;
-
 	/* a scenario about doubt is impatient; that is no reason to be so now */
-	rig->opts.peer_timeout_ns = defaults.peer_timeout_ns;
+	rig->opts.peer_timeout_ns = PATIENT_NS;
 	for (int i = 0; i < 100; i++) {
 		rig_migrate(rig);
 		if (rig->ret != -EBUSY)
