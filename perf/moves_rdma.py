@@ -2,9 +2,12 @@
 """moves_rdma.py -- the same between two hosts over RDMA: by decant, by QEMU with pin-all off and on, and by QEMU with decant's sidecars
 
 Made for two VMs with soft-RoCE, in which QEMU is the installed one. There each host has one CPU, and the stress guest, which never idles,
-would have half of it. How much of it the migration wins back is the scheduler's doing. So the vCPU at the source steps back, for all alike.
+would have half of it. How much of it the migration wins back is the scheduler's doing. So the vCPU at the source is held to a tenth of a CPU,
+for all alike: a guest that mostly idles.
 """
 import os
+import subprocess
+import tempfile
 
 from moves import Guest, is_vcpu, threads_of, timed
 from qemu import INSTALLED, QemuPair
@@ -12,13 +15,29 @@ from sidecars import SidecarPair
 from vms import DecantPair
 
 GUEST = Guest(memory="256M", stress=("wss=4M", "data=196M", "zero=4M", "rate=1M"), max_downtime_ms=1000)
-LOWEST_PRIORITY = 19
+CPU_MAX = "2000 20000"  # microseconds of CPU in so many; the period is the longest that a pause is measured wrong by
 SELDOM = ("--interval-us", "50000", "--series-ms", "50")  # to look costs an emulated CPU much, and a total takes many seconds
 
 
+def write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
 def step_back(pair):
-    for tid in threads_of(pair.ends.source_pid, is_vcpu):
-        os.setpriority(os.PRIO_PROCESS, tid, LOWEST_PRIORITY)
+    with tempfile.TemporaryDirectory() as root:
+        subprocess.run(["mount", "-t", "cgroup2", "none", root], check=True)
+        try:
+            group = os.path.join(root, "vcpu")
+            if not os.path.exists(group):
+                os.mkdir(group)
+                write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+                write(os.path.join(group, "cgroup.type"), "threaded")
+            write(os.path.join(group, "cpu.max"), CPU_MAX)
+            for tid in threads_of(pair.ends.source_pid, is_vcpu):
+                write(os.path.join(group, "cgroup.threads"), str(tid))
+        finally:
+            subprocess.run(["umount", root], check=True)
 
 
 def qemu_rdma(setup, *capabilities):
