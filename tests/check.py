@@ -36,7 +36,7 @@ class Group:
 
 VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 600}
 VM_TRIES = 3  # QEMU's emulated SVM now and then never wakes a halted vCPU again; a test that fails is not tried again
-BESIDE = {"tidy": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits
+BESIDE = {"tidy": "hosts", "tsan": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits
 VM_FAULTY = 125  # of tests/vm/run: the kernel complained, or RDMA resources are left
 GCC = ["CC=gcc", "WERROR=1"]
 CLANG = ["CC=clang", "WERROR=1"]
@@ -56,7 +56,7 @@ GROUPS = [
     Group("integration", "gcc", GCC, ["integration"], ["integration"]),
     Group("scripts", "gcc", GCC, ["scripts"], ["script"]),
     Group("vm", "gcc", GCC, [], ["--flag", "vm"], vm=[]),
-    Group("rdma", "gcc", GCC, [], ["--suite", "rdma"], vm=["--rdma", "--parallel"]),
+    Group("rdma", "gcc", GCC, [], ["--suite", "rdma", "--jobs", "2"], vm=["--rdma", "--parallel"]),
     Group("rdma-kvm", "gcc", GCC, [], ["--suite", "rdma-kvm"], vm=["--rdma", "--cpus", "1"]),
     Group("hosts", "gcc", GCC, [], ["--suite", "hosts"], vm=["--rdma", "--hosts", "2", "--rails", "2", "--cpus", "1", "--memory", "1500M"]),
     Group("asan", "asan", ASAN, ["unit", "integration", "asan-scripts"], ["unit", "integration", "asan-script"]),
