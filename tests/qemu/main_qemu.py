@@ -7,6 +7,7 @@ QEMU, and for QEMU 10 where it is.
 """
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import json
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+import typing
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 # pylint: disable=wrong-import-position
@@ -174,6 +176,69 @@ def capabilities(program):
         moves(both)
 
 
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    """A capability that is on at both ends: what it needs, and how it is seen at work where it does anything."""
+    since: tuple = (7, 2)  # the first QEMU that has it
+    guest: Guest = SMALL
+    before: typing.Callable = lambda both: None
+    after: typing.Callable = lambda both: None
+
+
+BITMAP = {"node": "disk", "name": "bitmap0"}
+BITMAP_BLOCK = 64 << 10  # what one bit stands for, unless it is told
+BITMAP_BLOCKS = 3
+# Without the ring QEMU has no dirty-limit. As many entries as a guest could fill, and a fabric that is quick: kvm_pvm has a guest that
+# writes for long stand still or lose writes with it, with QEMU alone, too; so how QEMU slows a guest down is not seen here
+DIRTY_RING = ("kvm,dirty-ring-size=65536",)
+
+
+def give_bitmap(both):
+    """To a disk that both see, and some blocks are written."""
+    with open(path(f"{both.pair.source.name}.img"), "wb") as disk:
+        disk.truncate(64 << 20)
+    for end in (both.pair.source, both.pair.dest):
+        end.qmp.call("blockdev-add", driver="file", node_name="disk", filename=disk.name)
+    both.pair.source.qmp.call("block-dirty-bitmap-add", **BITMAP)
+    for number in range(BITMAP_BLOCKS):
+        command = f'qemu-io disk "write -q {8 * number * BITMAP_BLOCK} {BITMAP_BLOCK}"'
+        said = both.pair.source.qmp.call("human-monitor-command", command_line=command)
+        check(said == "", f"{command}: {said}")
+
+
+def bitmap_is_there(both):
+    node, = both.pair.dest.qmp.call("query-named-block-nodes")
+    found = [(bitmap["name"], bitmap["count"]) for bitmap in node.get("dirty-bitmaps", [])]
+    check(found == [("bitmap0", BITMAP_BLOCKS * BITMAP_BLOCK)], f"the bitmaps are {found}")
+
+
+SWITCHES = {
+    "dirty-bitmaps": Switch(before=give_bitmap, after=bitmap_is_there),
+    "dirty-limit": Switch(since=(8, 1), guest=Guest(accel=DIRTY_RING)),  # 7.2 has none
+    "postcopy-blocktime": Switch(),
+    "rdma-pin-all": Switch(),
+    "zero-blocks": Switch(),
+}
+
+
+def has_on(one, name):
+    return {"capability": name, "state": True} in one.qmp.call("query-migrate-capabilities")
+
+
+def switches(name):
+    switch = SWITCHES[name]
+
+    def case(program):
+        with sidecars(program, capabilities=[name], guest=switch.guest) as both:
+            both.pair.dest.capabilities([name])
+            switch.before(both)
+            moves(both)
+            switch.after(both)
+            check(has_on(both.pair.source, name) and has_on(both.pair.dest, name), f"{name} was turned off")
+    case.__name__ = f"with_{name}"
+    return case
+
+
 def older_machine(program):
     """From Debian's QEMU to the newer one, and what that knows more is not told to the older."""
     for source, dest in ((qemu.INSTALLED, program), (program, qemu.INSTALLED)):
@@ -219,9 +284,27 @@ def refuses_in_one_step(program):
         is_over(both.dest)
 
 
+def cancelled(program):
+    """By QMP, while a push waits for the fabric: the guest goes on here, and nothing there could be started."""
+    with sidecars(program, ["--bandwidth", "500K"]) as both:
+        source, dest = both.pair.source, both.pair.dest
+        source.qmp.call("migrate", uri=f"unix:{both.socket}")
+        qemu_rig.until_held_up(source)
+        source.qmp.call("migrate_cancel")
+        said = source.await_migration()
+        # QEMU says either, as its threads come to see it
+        check(said["status"] in ("cancelled", "failed"), f"the migration has {said['status']}")
+        refused_at(both.source, ["QEMU has closed it before the end of RAM: the migration was cancelled"])
+        refused_at(both.dest, ["at the source: QEMU's stream.*the migration was cancelled"])
+        check(source.status() == "running", f"the source is {source.status()}")
+        source.is_going()
+        check(source.verdict() == "ok", source.verdict())
+        check(qemu_rig.stands_or_gone(dest), "the guest runs at the destination")
+
+
 ACCEPTED = (plain, one_step, listening, multifd, multifd_there, multifd_at_both_ends, fallback, nodes, file, file_to_memfd, huge, video_memory,
-            key, hot, throttled, pause, capabilities, older_machine, twice)
-LONG = (multifd_at_both_ends, file_to_memfd, hot, throttled, twice)  # with --all
+            key, hot, throttled, pause, capabilities, older_machine, twice, cancelled)
+LONG = (multifd_at_both_ends, file_to_memfd, hot, throttled, twice, cancelled)  # with --all
 NEWER = (plain, multifd)  # without
 NEWER_SETTINGS = ("mapped-ram", "mode")
 
@@ -372,17 +455,19 @@ REFUSED = (refuses_in_one_step, refuses_private_memory, refuses_anonymous_memory
            refuses_no_return_path, refuses_other_machine, refuses_other_size, refuses_balloon, refuses_virtio_mem, refuses_another_key)
 CASES = {case.__name__: case for case in ACCEPTED + REFUSED}
 CASES |= {f"refuses_{name}": refuses_setting(name) for name in SETTINGS}
+CASES |= {f"with_{name}": switches(name) for name in SWITCHES}
 
 
 def names_of(program, which, everything):
     accepted = [case for case in ACCEPTED if which == "newer" or case is not older_machine]
     refused, settings_of = list(REFUSED), list(known_settings(program))
+    switched = [f"with_{name}" for name, switch in SWITCHES.items() if qemu.version(program) >= switch.since]
     if not everything:
-        accepted = [case for case in accepted if case not in LONG]
+        accepted, switched = [case for case in accepted if case not in LONG], []
     if not everything and which == "newer":
         accepted, refused = NEWER, []
         settings_of = [name for name in settings_of if name in NEWER_SETTINGS]
-    return [case.__name__ for case in accepted] + [f"refuses_{name}" for name in settings_of] + [case.__name__ for case in refused]
+    return [case.__name__ for case in accepted] + switched + [f"refuses_{name}" for name in settings_of] + [case.__name__ for case in refused]
 
 
 def chosen(options, which):

@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 # pylint: disable=wrong-import-position
+import fire_net
 import qemu
 import qemu_rig
 import rig
@@ -29,19 +30,12 @@ STRICT = [] if rig.sanitized() else ["--confine", "strict"]
 TRICKLE = ["--bandwidth", "1M"]  # so slow that it does not end by itself
 
 
-def stands_or_gone(one):
-    """A QEMU whose loading has failed may end at any moment."""
-    first = one.memory.beat()
-    time.sleep(0.1)
-    return one.memory.beat() in (first, None)
-
-
 class Move:
     """A pair of QEMUs, the destination's sidecar, and the command."""
 
-    def __init__(self, pair, monitors=True):
+    def __init__(self, pair, monitors=True, relay=None):
         self.pair = pair
-        self.sidecars = Sidecars(pair, monitors=monitors)
+        self.sidecars = Sidecars(pair, monitors=monitors, relay=relay)
         self.sidecar = self.sidecars.dest
         self.settings = self._settings()
         self.command = None
@@ -80,7 +74,7 @@ class Move:
         source, dest = self.pair.source, self.pair.dest
         check(source.status() == "running", f"the source is {source.status()}")
         source.is_going()
-        check(stands_or_gone(dest), "the guest runs twice")
+        check(qemu_rig.stands_or_gone(dest), "the guest runs twice")
         check(source.verdict() == "ok", source.verdict())
         self.settings_are_as_before()
 
@@ -90,11 +84,11 @@ class Move:
 
 
 @contextlib.contextmanager
-def move(program, monitors=True, **how):
+def move(program, monitors=True, relay=None, **how):
     pair = Pair(program, **how)
     one = None
     try:
-        one = Move(pair, monitors)
+        one = Move(pair, monitors, relay)
         yield one
     except Exception as problem:
         said = "".join(f"\n{process.done()}" for process in (one.command, one.sidecar) if process) if one else ""
@@ -190,6 +184,28 @@ def cancelled(program):
         check(done.status == FAILED and done.err.splitlines()[-1].endswith(": cancelled"), str(done))
         one.is_here()
         check(one.sidecar.wait(SLOW).status == FAILED, str(one.sidecar.done()))
+
+
+def cancelled_in_a_push(program):
+    """While the sidecar waits for a slow network, and reads nothing of QEMU's."""
+    relays = []
+
+    def slow(address):
+        relay = fire_net.Relay(int(address.rpartition(":")[2]), lambda: None, side="127.0.0.2", destination="127.0.0.1")
+        relay.arm(fire_net.Trap(lambda: setattr(relay, "delay", 0.1), data=1))  # 128 KiB at a time
+        relays.append(relay)
+        return relay.address
+    with move(program, guest=Guest(memory=128, stress=("wss=8M", "data=64M")), relay=slow) as one:
+        try:
+            one.begin()
+            qemu_rig.until_held_up(one.pair.source)
+            one.command.signal(signal.SIGINT)
+            done = one.command.wait(SLOW)
+            check(done.status == FAILED and done.err.splitlines()[-1].endswith(": cancelled"), str(done))
+            one.is_here()
+            check(one.sidecar.wait(SLOW).status == FAILED, str(one.sidecar.done()))
+        finally:
+            relays[0].close()
 
 
 def out_of_time(program):
@@ -293,7 +309,8 @@ def no_answer(program):
 
 
 CASES = [in_words, as_json, cancelled, cannot_be_started]
-MORE = [paused, paused_meanwhile, waits_before_the_switchover, fallback, out_of_time, killed, sidecar_killed, refused, nobody_there, no_answer]
+MORE = [paused, paused_meanwhile, waits_before_the_switchover, fallback, cancelled_in_a_push, out_of_time, killed, sidecar_killed, refused,
+        nobody_there, no_answer]
 
 
 def bound(case, which):

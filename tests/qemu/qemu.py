@@ -47,7 +47,7 @@ def version(program):
 
 @dataclasses.dataclass(frozen=True)
 class Guest:
-    """What both ends are given. @backing: a key of BACKINGS, of each node's memory."""
+    """What both ends are given. @backing: a key of BACKINGS, of each node's memory; @accel: the first that is there."""
     memory: int = 64  # MiB
     vcpus: int = 1
     stress: tuple = ("wss=4M", "data=16M", "zero=2M")
@@ -55,6 +55,7 @@ class Guest:
     nodes: int = 1
     machine: str = "pc"
     devices: tuple = ()
+    accel: tuple = ("kvm", "tcg")
 
     def backends(self, name):
         size = self.memory // self.nodes
@@ -68,9 +69,10 @@ class Guest:
 
     def words(self, name):
         one = ",memory-backend=ram0" if self.nodes == 1 else ""
+        accel = [word for each in self.accel for word in ("-accel", each)]
         # qboot: in the time that SeaBIOS takes where KVM emulates, it boots four times
-        return ["-bios", "qboot.rom", "-machine", f"{self.machine},accel=kvm:tcg{one}", "-smp", str(self.vcpus), "-m", f"{self.memory}M", *self.backends(name),
-                "-kernel", os.path.join(os.path.abspath(BUILD), "guest", "stress.elf"),
+        return ["-bios", "qboot.rom", "-machine", f"{self.machine}{one}", *accel, "-smp", str(self.vcpus), "-m", f"{self.memory}M",
+                *self.backends(name), "-kernel", os.path.join(os.path.abspath(BUILD), "guest", "stress.elf"),
                 "-append", " ".join([f"vcpus={self.vcpus}", *self.stress]), *self.devices]
 
 

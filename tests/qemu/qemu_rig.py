@@ -7,6 +7,7 @@ A guest boots once in a program; each source begins with the saved state of that
 """
 import contextlib
 import threading
+import time
 
 import qemu
 from qemu import SLOW, Guest, Qemu
@@ -122,6 +123,26 @@ class Sidecars:
 
     def said(self):
         return "\n".join(f"{process.done()}" for process in (self.source, self.dest) if process)
+
+
+def until_held_up(one):
+    """QEMU has begun to send, and cannot: what is behind its socket takes no more for a while."""
+    def sent():
+        return one.migration().get("ram", {}).get("transferred", 0)
+
+    def stands():
+        before = sent()
+        time.sleep(0.3)
+        return 0 < before == sent()
+    wait_until("QEMU is held up", stands, SLOW)
+    check(one.migration()["status"] == "active", f"the migration is {one.migration()}")
+
+
+def stands_or_gone(one):
+    """A QEMU whose loading has failed may end at any moment."""
+    first = one.memory.beat()
+    time.sleep(0.1)
+    return one.memory.beat() in (first, None)
 
 
 def has_moved(pair, said, start=True):
