@@ -9,6 +9,11 @@
 #include <errno.h>
 #include <string.h>
 
+#define PART_FIRST 3u  /* a limit begins as its 2^-3, */
+#define PART_PASSES 2u /* and stays so for two passes */
+
+#define DOWNTIME_LIMIT "downtime-limit"
+
 static void settings_add_capability(struct json_object *list, const char *name, bool state)
 {
 	struct json_object *one = json_object_new_object();
@@ -30,6 +35,18 @@ static struct json_object *settings_wanted_capabilities(const struct move_wanted
 	return list;
 }
 
+uint64_t move_settings_downtime(uint64_t max_ns, uint64_t pass)
+{
+	const uint64_t grown = pass > PART_PASSES ? pass - PART_PASSES : 0;
+
+	return grown < PART_FIRST ? max_ns >> (PART_FIRST - grown) : max_ns;
+}
+
+static uint64_t settings_ms(uint64_t ns)
+{
+	return (ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+}
+
 static struct json_object *settings_wanted_parameters(const struct move_wanted *wanted)
 {
 	struct json_object *parameters = json_object_new_object();
@@ -37,8 +54,8 @@ static struct json_object *settings_wanted_parameters(const struct move_wanted *
 	if (wanted->bandwidth_Bps > 0)
 		json_add_number(parameters, "max-bandwidth", wanted->bandwidth_Bps);
 	if (wanted->max_downtime_ns > 0)
-		json_add_number(parameters, "downtime-limit",
-				(wanted->max_downtime_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+		json_add_number(parameters, DOWNTIME_LIMIT,
+				settings_ms(move_settings_downtime(wanted->max_downtime_ns, 1)));
 	if (wanted->multifd != UINT32_MAX && wanted->multifd > 0)
 		json_add_number(parameters, "multifd-channels", wanted->multifd);
 	return parameters;
@@ -115,7 +132,7 @@ static int settings_set_parameters(struct qmp *qmp, struct json_object *paramete
 /* the values that @wanted has, as they are now; those that are equal leave @wanted */
 static struct json_object *settings_before(struct json_object *now, struct json_object *wanted)
 {
-	static const char *const names[] = { "max-bandwidth", "downtime-limit", "multifd-channels" };
+	static const char *const names[] = { "max-bandwidth", DOWNTIME_LIMIT, "multifd-channels" };
 	struct json_object *before = json_object_new_object();
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -124,10 +141,12 @@ static struct json_object *settings_before(struct json_object *now, struct json_
 		if (!json_object_object_get_ex(wanted, names[i], &is) ||
 		    !json_object_object_get_ex(now, names[i], &was))
 			continue;
+		/* the limit of the pause grows later, even if it need not be changed now */
+		if (json_object_get_uint64(was) != json_object_get_uint64(is) ||
+		    strcmp(names[i], DOWNTIME_LIMIT) == 0)
+			json_object_object_add(before, names[i], json_object_get(was));
 		if (json_object_get_uint64(was) == json_object_get_uint64(is))
 			json_object_object_del(wanted, names[i]);
-		else
-			json_object_object_add(before, names[i], json_object_get(was));
 	}
 	return before;
 }
@@ -164,6 +183,17 @@ int move_settings_apply(struct move_settings *settings, struct qmp *qmp, const s
 	if (ret < 0)
 		move_settings_restore(settings, qmp, NULL);
 	return ret;
+}
+
+struct json_object *move_settings_grown(uint64_t max_ns, uint64_t pass)
+{
+	struct json_object *parameters;
+
+	if (max_ns == 0 || move_settings_downtime(max_ns, pass) == move_settings_downtime(max_ns, pass - 1))
+		return NULL;
+	parameters = json_object_new_object();
+	json_add_number(parameters, DOWNTIME_LIMIT, settings_ms(move_settings_downtime(max_ns, pass)));
+	return parameters;
 }
 
 int move_settings_restore(struct move_settings *settings, struct qmp *qmp, struct decant_error *err)

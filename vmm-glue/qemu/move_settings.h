@@ -16,7 +16,7 @@ struct qmp;
 
 struct move_wanted {
 	uint64_t bandwidth_Bps;   /* 0: as it is */
-	uint64_t max_downtime_ns; /* 0: as it is */
+	uint64_t max_downtime_ns; /* of all passes; at first QEMU is told what is for pass 1; 0: as it is */
 	uint32_t multifd;         /* channels, 0: off; UINT32_MAX: as it is */
 	bool throttle;            /* auto-converge; false: as it is */
 };
@@ -29,6 +29,17 @@ struct move_settings {
 /* move_settings_apply() -- 0; -EREMOTEIO: QEMU refuses one, and all is as it was; or as qmp_call() */
 int move_settings_apply(struct move_settings *settings, struct qmp *qmp, const struct move_wanted *wanted,
 			struct decant_error *err);
+
+/*
+ * move_settings_downtime() -- how much of @max_ns QEMU is told in its pass @pass, from 1
+ *
+ * QEMU stops the guest as soon as what is left would fit into its limit, in its first pass too, and so uses up whatever it is given. A
+ * guest that needs less gets less: an eighth at first, all of it from the fifth pass on.
+ */
+uint64_t move_settings_downtime(uint64_t max_ns, uint64_t pass);
+
+/* move_settings_grown() -- what migrate-set-parameters is to be told when @pass begins, from 2 on; the caller's; NULL: nothing */
+struct json_object *move_settings_grown(uint64_t max_ns, uint64_t pass);
 
 /* move_settings_restore() -- put back; QEMU refuses that while a migration goes on. Once is enough, a second call does nothing. */
 int move_settings_restore(struct move_settings *settings, struct qmp *qmp, struct decant_error *err);

@@ -326,6 +326,16 @@ static void move_continue(struct qemu_move *move)
 	move_call(move, "migrate-continue", arguments, NULL);
 }
 
+static void move_take_pass(struct qemu_move *move, uint64_t pass)
+{
+	struct json_object *grown = NULL;
+
+	if (pass > 1 && !move->stopped)
+		grown = move_settings_grown(move->opts->max_downtime_ns, pass);
+	if (grown != NULL)
+		move_call(move, "migrate-set-parameters", grown, NULL);
+}
+
 static void move_take_event(struct qemu_move *move, struct json_object *event)
 {
 	const char *name = json_get_text(event, "event", "");
@@ -335,6 +345,10 @@ static void move_take_event(struct qemu_move *move, struct json_object *event)
 		move_look_at_stop(move);
 	else if (strcmp(name, "RESUME") == 0 && !move->stopped)
 		move->running = true;
+	if (strcmp(name, "MIGRATION_PASS") == 0 && json_object_object_get_ex(event, "data", &data)) {
+		move_take_pass(move, json_get_number(data, "pass", 0));
+		return;
+	}
 	if (strcmp(name, "MIGRATION") == 0 && json_object_object_get_ex(event, "data", &data))
 		move->result->qemu.status = move_status(json_get_text(data, "status", ""));
 	move_follow(move);

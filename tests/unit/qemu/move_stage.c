@@ -380,6 +380,23 @@ uint64_t stage_setting(struct stage *stage, const char *name)
 	return json_get_number(stage->parameters, name, UINT64_MAX);
 }
 
+bool stage_await_setting(struct stage *stage, const char *name, uint64_t value)
+{
+	const uint64_t deadline_ns = clock_deadline_ns(STAGE_AWAIT_NS);
+
+	while (clock_now_ns() < deadline_ns) {
+		bool is;
+
+		pthread_mutex_lock(&stage->lock);
+		is = stage_setting(stage, name) == value;
+		pthread_mutex_unlock(&stage->lock);
+		if (is)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 bool stage_sidecar_may_fall_back(struct stage *stage)
 {
 	return stage->may_fall_back;

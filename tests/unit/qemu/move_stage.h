@@ -94,6 +94,9 @@ int stage_answer(struct stage *stage);
 /* stage_setting() -- a parameter, or whether a capability is on, as it is now */
 uint64_t stage_setting(struct stage *stage, const char *name);
 
+/* stage_await_setting() -- until it is @value; false: it never was */
+bool stage_await_setting(struct stage *stage, const char *name, uint64_t value);
+
 /* stage_sidecar_may_fall_back() -- was it given leave to pass all through, and what preflight found? */
 bool stage_sidecar_may_fall_back(struct stage *stage);
 

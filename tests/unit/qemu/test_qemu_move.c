@@ -501,11 +501,54 @@ static void test_qemu_move__sets_and_puts_back(void **state)
 	assert_int_equal(play_with(*state, scene_settings, all_settings()), 0);
 
 	assert_int_equal(seen_bandwidth, 1u << 20);
-	assert_int_equal(seen_downtime, 41);
+	assert_int_equal(seen_downtime, 5); /* an eighth */
 	assert_int_equal(seen_multifd, 1);
 	assert_int_equal(seen_channels, 4);
 	assert_int_equal(seen_converge, 1);
 	expect_settings_as_before(*state);
+}
+
+static uint64_t limit_at_first; /* ms, for scene_passes() */
+static bool has_grown;
+
+static void scene_passes(struct stage *stage)
+{
+	static const unsigned int part[] = { 1, 1, 2, 4, 8, 8 };
+
+	stage_await(stage, STAGE_TOLD);
+	stage_status(stage, "active");
+	has_grown = true;
+	for (unsigned int i = 0; i < sizeof(part) / sizeof(part[0]); i++) {
+		struct json_object *data = json_object_new_object();
+
+		json_object_object_add(data, "pass", json_object_new_uint64(i + 1));
+		stage_event(stage, "MIGRATION_PASS", data);
+		has_grown = has_grown && stage_await_setting(stage, "downtime-limit", part[i] * limit_at_first);
+	}
+	scene_good(stage);
+}
+
+static void expect_grows(struct stage *stage, uint64_t first_ms)
+{
+	struct qemu_move_opts opts = plain_opts();
+
+	limit_at_first = first_ms;
+	opts.max_downtime_ns = 8 * first_ms * 1000000;
+	assert_int_equal(play_with(stage, scene_passes, opts), 0);
+	assert_true(has_grown);
+	expect_settings_as_before(stage);
+}
+
+/* QEMU uses up the pause that it is given: it gets more as long as passes show that it needs more */
+static void test_qemu_move__gives_the_pause_by_and_by(void **state)
+{
+	expect_grows(*state, 100);
+}
+
+/* what it is at first may be what it was before, and must be that again */
+static void test_qemu_move__puts_back_what_grew_later(void **state)
+{
+	expect_grows(*state, 300);
 }
 
 static void test_qemu_move__puts_back_after_a_failure(void **state)
@@ -603,6 +646,8 @@ int main(void)
 		on_stage(test_qemu_move__a_second_wish_does_not_wait_for_qemu),
 		on_stage(test_qemu_move__time_is_over),
 		on_stage(test_qemu_move__sets_and_puts_back),
+		on_stage(test_qemu_move__gives_the_pause_by_and_by),
+		on_stage(test_qemu_move__puts_back_what_grew_later),
 		on_stage(test_qemu_move__puts_back_after_a_failure),
 		on_stage(test_qemu_move__puts_back_when_qemu_refuses),
 		on_stage(test_qemu_move__puts_back_when_qemu_refuses_a_parameter),
