@@ -207,7 +207,7 @@ IB_READS = 500
 PAGE = 4096
 
 
-def ib_write_bw(setup, *more):
+def ib_write_bw(setup):
     """As many bytes as the guest has, by messages of perftest's own size.
 
     It tells its rate by a count of cycles and a guess at the CPU's frequency, which in an emulated machine can be wrong by any factor. So it is
@@ -215,15 +215,10 @@ def ib_write_bw(setup, *more):
     little of its set-up inside.
     """
     count = max(5, size_of(setup.memory) // IB_MESSAGE)
-    client, row, seconds = perftest(setup, "ib_write_bw", IB_MESSAGE, count, *more)
+    client, row, seconds = perftest(setup, "ib_write_bw", IB_MESSAGE, count)
     rate, own = count * IB_MESSAGE / seconds, float(row[3]) * (1 << 20)
     setup.details.append({"command": client, "bytes": count * IB_MESSAGE, "seconds": seconds, "own_rate": own})
     return believed(rate, own)
-
-
-def ib_write_bw_events(setup):
-    """The same where it sleeps until something has completed: what a fabric carries whose device has no processor but the host's."""
-    return ib_write_bw(setup, "--events")
 
 
 def believed(ours, own):
@@ -238,11 +233,11 @@ def ib_read_lat(setup):
     return seconds / IB_READS
 
 
-def perftest(setup, tool, size, count, *more):
+def perftest(setup, tool, size, count):
     """The client's command, its row of figures, and our seconds from the head line to there."""
     need(tool)
     # stdbuf: each line is needed when it is printed
-    words = ["stdbuf", "-oL", tool, "--ib-dev", setup.device, "--size", str(size), "--iters", str(count), "--CPU-freq", *more]
+    words = ["stdbuf", "-oL", tool, "--ib-dev", setup.device, "--size", str(size), "--iters", str(count), "--CPU-freq"]
     client = [*words, setup.host]
     with started(words, setup.seconds, setup.receiver) as server:
         await_line(server, words, "Waiting for client")

@@ -16,7 +16,7 @@ from vms import DecantPair
 
 GUEST = Guest(memory="256M", stress=("wss=4M", "data=196M", "zero=4M", "rate=1M"), max_downtime_ms=1000)
 CPU_MAX = "2000 20000"  # microseconds of CPU in so many; the period is the longest that a pause is measured wrong by
-SELDOM = ("--interval-us", "50000", "--series-ms", "50")  # to look costs an emulated CPU much, and a total takes many seconds
+SELDOM = ("--interval-us", "50000", "--series-ms", "50")  # to look costs an emulated CPU much, and a total takes seconds
 
 
 def write(path, text):
@@ -29,10 +29,9 @@ def step_back(pair):
         subprocess.run(["mount", "-t", "cgroup2", "none", root], check=True)
         try:
             group = os.path.join(root, "vcpu")
-            if not os.path.exists(group):
-                os.mkdir(group)
-                write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
-                write(os.path.join(group, "cgroup.type"), "threaded")
+            os.makedirs(group, exist_ok=True)  # one for all moves
+            write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+            write(os.path.join(group, "cgroup.type"), "threaded")
             write(os.path.join(group, "cpu.max"), CPU_MAX)
             for tid in threads_of(pair.ends.source_pid, is_vcpu):
                 write(os.path.join(group, "cgroup.threads"), str(tid))

@@ -27,9 +27,9 @@ GROUPS = {
                     intro="Here: a quiet guest of {memory} behind {page_size} pages"),
     "vms": Group({**measures.RDMA}, ("--hosts", "2", "--rdma", "--parallel"), "In two VMs, over soft-RoCE: one of {memory}",
                  ("ib_read_lat",)),
-    "hosts": Group({**moves_rdma.HOSTS, "ib_write_bw": measures.ib_write_bw, "ib_write_bw_events": measures.ib_write_bw_events},
+    "hosts": Group({**moves_rdma.HOSTS, "ib_write_bw": measures.ib_write_bw},
                    ("--hosts", "2", "--rdma", "--cpus", "1", "--memory", "1500M"),
-                   "In two VMs, over soft-RoCE: the stress guest, of 256M", ("ib_write_bw", "ib_write_bw_events")),
+                   "In two VMs, over soft-RoCE: the stress guest, of 256M", ("ib_write_bw",)),
 }
 
 LINES = [

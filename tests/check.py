@@ -36,7 +36,7 @@ class Group:
 
 VM_TIMEOUT_SECONDS = {"vm": 200, "rdma": 600, "rdma-kvm": 300, "hosts": 600}
 VM_TRIES = 3  # QEMU's emulated SVM now and then never wakes a halted vCPU again; a test that fails is not tried again
-BESIDE = {"tidy": "hosts", "tsan": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits
+BESIDE = {"tidy": "hosts", "tsan": "rdma", "asan": "scripts", "rdma-kvm": "fuzz"}  # the latter leaves a CPU to the former, or waits: rdma's host takes 0.8 of one
 VM_FAULTY = 125  # of tests/vm/run: the kernel complained, or RDMA resources are left
 GCC = ["CC=gcc", "WERROR=1"]
 CLANG = ["CC=clang", "WERROR=1"]

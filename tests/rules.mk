@@ -6,7 +6,7 @@
 #   rdma_tests                      the same for suite rdma: programs that need an RDMA rail, which make integration leaves to the VM
 #   script_tests                    paths of executable scripts
 #   test_tools                      program names, in $(O)/tests/tools: what scripts use
-#   asan_scripts                    those of them that group asan of make check runs, too
+#   asan_scripts                    paths of those that group asan of make check runs
 #   rdma_kvm_scripts, hosts_scripts  the same for VMs: with RDMA and a KVM for its guests, or two of them on one network
 #   fuzz_targets                    program names with LLVMFuzzerTestOneInput; corpus in tests/fuzz/corpus/<name>
 #   heavy_tests                     names that must run alone

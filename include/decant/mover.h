@@ -53,8 +53,8 @@ struct decant_mover_opts {
 	enum decant_zero_copy zero_copy;
 	/*
 	 * What may be under way, as time: decant_mover_push() blocks while it is more than the network has lately carried in so
-	 * much time. For a feeder whose pushes are timed by somebody who concludes from them when to pause a guest. 0: no such bound, but what keeps
-	 * the network busy; over loop there is never any.
+	 * much time, by each channel, 512 KiB at least; what the kernel's sockets hold comes on top (tcp). For a feeder whose pushes are timed by somebody
+	 * who concludes from them when to pause a guest. 0: no such bound, but what keeps the network busy; over loop there is never any.
 	 */
 	uint64_t under_way_ns;
 	/*

@@ -10,7 +10,8 @@
  *
  * A piece of work tells a rate by all that was done from its posting to its end. Two ends that are noticed together, late, would tell
  * twice the rate if each were timed by the one before. Work that came to a queue with room to spare tells only that the network
- * carries that much: it counts if it is more than what is known. Work that found the queue full tells what the network can do.
+ * carries that much: it counts if it is more than what is known. Work that found the queue full tells what the network can do, unless ends
+ * are noticed later than the window is long: then it tells no more than the window over that time, and the window comes down to its minimum.
  */
 #ifndef FABRIC_WINDOW_H
 #define FABRIC_WINDOW_H

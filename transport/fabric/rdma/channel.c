@@ -245,7 +245,6 @@ int channel_write(struct channel *channel, const void *data, uint32_t length, ui
 
 		if (is_full(channel)) {
 			rc = channel_flush(channel);
-			channel->full_at = channel->posted;
 			return rc < 0 ? rc : -EAGAIN;
 		}
 		rc = gather(channel, &wr, &sge);

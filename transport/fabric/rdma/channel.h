@@ -23,8 +23,8 @@
 #include "fabric/rdma/verbs.h"
 #include "fabric/window.h"
 
-#define CHANNEL_LIST_MAX \
-	32u /* work requests handed to the device at once, unless half of what may be under way is less */
+/* work requests handed to the device at once, unless half of what may be under way is less */
+#define CHANNEL_LIST_MAX 32u
 #define CHANNEL_DEPTH 256u             /* work requests in the send queue; less where the device has less */
 #define CHANNEL_BYTES_MAX (40u << 20)  /* two full lists: while the device is at one the other is gathered */
 #define CHANNEL_BYTES_MIN (512u << 10) /* however slow the network is; a list is half of what may be under way */

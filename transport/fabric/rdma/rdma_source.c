@@ -426,6 +426,10 @@ int rdma_source_write(struct fabric_source *source, const struct fabric_write *w
 		return rc;
 	channel = &source->channel[write->channel];
 	rail = rail_of(source, write->channel);
+	/* what is done is known when work is posted, or the window would take it for that work's doing */
+	rc = source->under_way_ns > 0 ? drain(source, channel) : 0;
+	if (rc < 0)
+		return rc;
 	rc = channel_write(channel, write->data, write->length, keys_unpack(write->lkey, rail), write->offset,
 			   keys_unpack(write->rkey, rail));
 	if (rc == -EAGAIN) {
@@ -436,6 +440,8 @@ int rdma_source_write(struct fabric_source *source, const struct fabric_write *w
 			       : channel_write(channel, write->data, write->length, keys_unpack(write->lkey, rail),
 					       write->offset, keys_unpack(write->rkey, rail));
 	}
+	if (rc == -EAGAIN)
+		channel->full_at = channel->posted;
 	if (rc == 0) {
 		source->writes++;
 		source->bytes += write->length;
