@@ -24,17 +24,22 @@ def write(path, text):
         file.write(text)
 
 
+def hold(root, pair):
+    """@root: of the control groups."""
+    group = os.path.join(root, "vcpu")
+    os.makedirs(group, exist_ok=True)  # one for all moves
+    write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
+    write(os.path.join(group, "cgroup.type"), "threaded")
+    write(os.path.join(group, "cpu.max"), CPU_MAX)
+    for tid in threads_of(pair.ends.source_pid, is_vcpu):
+        write(os.path.join(group, "cgroup.threads"), str(tid))
+
+
 def step_back(pair):
     with tempfile.TemporaryDirectory() as root:
         subprocess.run(["mount", "-t", "cgroup2", "none", root], check=True)
         try:
-            group = os.path.join(root, "vcpu")
-            os.makedirs(group, exist_ok=True)  # one for all moves
-            write(os.path.join(root, "cgroup.subtree_control"), "+cpu")
-            write(os.path.join(group, "cgroup.type"), "threaded")
-            write(os.path.join(group, "cpu.max"), CPU_MAX)
-            for tid in threads_of(pair.ends.source_pid, is_vcpu):
-                write(os.path.join(group, "cgroup.threads"), str(tid))
+            hold(root, pair)
         finally:
             subprocess.run(["umount", root], check=True)
 

@@ -193,7 +193,7 @@ def test_lines__each_has_a_group_that_takes_all_of_it():
         assert scenarios.group_of(line) in scenarios.GROUPS
 
 
-def test_rdma__vcpus_step_back_and_no_other_thread_does():
+def test_rdma__vcpus_are_held_and_no_other_thread_is():
     names, threads = ("vcpu0", "CPU 1/KVM", "rdma-sink"), {}
     begun, end = threading.Barrier(len(names) + 1), threading.Event()
 
@@ -208,14 +208,18 @@ def test_rdma__vcpus_step_back_and_no_other_thread_does():
     for worker in workers:
         worker.start()
     begun.wait()
-    before = os.getpriority(os.PRIO_PROCESS, threads["rdma-sink"])
-    moves_rdma.step_back(types.SimpleNamespace(ends=observer.Ends("", "", os.getpid())))
-    found = [os.getpriority(os.PRIO_PROCESS, threads[name]) for name in names]
-    end.set()
-    for worker in workers:
-        worker.join()
+    written, write = [], moves_rdma.write
+    moves_rdma.write = lambda path, text: written.append((os.path.relpath(path, SCRATCH), text))
+    try:
+        moves_rdma.hold(SCRATCH, types.SimpleNamespace(ends=observer.Ends("", "", os.getpid())))
+    finally:
+        moves_rdma.write = write
+        end.set()
+        for worker in workers:
+            worker.join()
 
-    equal(found, [moves_rdma.LOWEST_PRIORITY, moves_rdma.LOWEST_PRIORITY, before])
+    equal(written[:3], [("cgroup.subtree_control", "+cpu"), ("vcpu/cgroup.type", "threaded"), ("vcpu/cpu.max", moves_rdma.CPU_MAX)])
+    equal(sorted(written[3:]), sorted(("vcpu/cgroup.threads", str(threads[name])) for name in names[:2]))
 
 
 def test_qemu__is_told_of_a_return_path_where_there_is_one():
