@@ -35,7 +35,11 @@ static struct json_object *settings_wanted_capabilities(const struct move_wanted
 	return list;
 }
 
-uint64_t move_settings_downtime(uint64_t max_ns, uint64_t pass)
+/*
+ * How much of @max_ns QEMU is told in its pass @pass, from 1. It stops the guest as soon as what is left would fit into its limit, in its first
+ * pass too, and so uses up whatever it is given. A guest that needs less gets less.
+ */
+static uint64_t settings_downtime(uint64_t max_ns, uint64_t pass)
 {
 	const uint64_t grown = pass > PART_PASSES ? pass - PART_PASSES : 0;
 
@@ -55,7 +59,7 @@ static struct json_object *settings_wanted_parameters(const struct move_wanted *
 		json_add_number(parameters, "max-bandwidth", wanted->bandwidth_Bps);
 	if (wanted->max_downtime_ns > 0)
 		json_add_number(parameters, DOWNTIME_LIMIT,
-				settings_ms(move_settings_downtime(wanted->max_downtime_ns, 1)));
+				settings_ms(settings_downtime(wanted->max_downtime_ns, 1)));
 	if (wanted->multifd != UINT32_MAX && wanted->multifd > 0)
 		json_add_number(parameters, "multifd-channels", wanted->multifd);
 	return parameters;
@@ -189,10 +193,10 @@ struct json_object *move_settings_grown(uint64_t max_ns, uint64_t pass)
 {
 	struct json_object *parameters;
 
-	if (max_ns == 0 || move_settings_downtime(max_ns, pass) == move_settings_downtime(max_ns, pass - 1))
+	if (max_ns == 0 || settings_downtime(max_ns, pass) == settings_downtime(max_ns, pass - 1))
 		return NULL;
 	parameters = json_object_new_object();
-	json_add_number(parameters, DOWNTIME_LIMIT, settings_ms(move_settings_downtime(max_ns, pass)));
+	json_add_number(parameters, DOWNTIME_LIMIT, settings_ms(settings_downtime(max_ns, pass)));
 	return parameters;
 }
 

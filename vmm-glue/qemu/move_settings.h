@@ -30,14 +30,6 @@ struct move_settings {
 int move_settings_apply(struct move_settings *settings, struct qmp *qmp, const struct move_wanted *wanted,
 			struct decant_error *err);
 
-/*
- * move_settings_downtime() -- how much of @max_ns QEMU is told in its pass @pass, from 1
- *
- * QEMU stops the guest as soon as what is left would fit into its limit, in its first pass too, and so uses up whatever it is given. A
- * guest that needs less gets less: an eighth at first, all of it from the fifth pass on.
- */
-uint64_t move_settings_downtime(uint64_t max_ns, uint64_t pass);
-
 /* move_settings_grown() -- what migrate-set-parameters is to be told when @pass begins, from 2 on; the caller's; NULL: nothing */
 struct json_object *move_settings_grown(uint64_t max_ns, uint64_t pass);
 
