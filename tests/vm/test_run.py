@@ -11,6 +11,11 @@ import sys
 
 RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run")
 FAULTY, KILLED = 125, 124
+# a command on the second host that says when it has begun, and is looked for when it should be gone
+BEGUN = "mkfifo /run/said; on-host2 sh -c 'echo begun; exec sleep 1234' >/run/said & read line </run/said; "
+LOOKED_FOR = "sleep 1; on-host2 pgrep -xf 'sleep 1234'; echo gone: $?; "
+TERMINATED = BEGUN + "kill $!; wait $!; status=$?; " + LOOKED_FOR + "exit $status"
+KILLED_CLIENT = BEGUN + "kill -KILL $!; wait $!; " + LOOKED_FOR
 CASES = [
     # name, options, command, status, what must be said
     ("output and status", [], "echo so it is; exit 7", 7, "so it is"),
@@ -19,6 +24,11 @@ CASES = [
     ("a complaint of the kernel", [], "echo 'WARNING: CPU: 0 PID: 1 at made/up.c' >/dev/kmsg", FAULTY, "made/up.c"),
     ("RDMA resources that changed", ["--rdma"], "rdma link delete rxe0", FAULTY, "RDMA resources are left on host1"),
     ("the second host", ["--hosts", "2"], "on-host2 sh -c 'hostname; exit 9'", 9, "host2"),
+    ("what the second host writes, much of it", ["--hosts", "2"], "on-host2 sh -c 'head -c 3000000 /dev/zero; echo no >&2' | wc -c", 0, "3000000"),
+    ("a signal for the second host", ["--hosts", "2"], TERMINATED, 143, "gone: 1"),
+    ("on-host2 killed", ["--hosts", "2"], KILLED_CLIENT, 0, "gone: 1"),
+    ("a command that the second host has not", ["--hosts", "2"], "on-host2 nothing-like-it", 127, "nothing-like-it"),
+    ("one that goes on after its command", ["--hosts", "2"], "on-host2 sh -c 'sleep 1000 & echo so it is'", 0, "so it is"),
 ]
 
 
