@@ -24,7 +24,7 @@ def write(path, text):
         file.write(text)
 
 
-def hold(root, pair):
+def into_group(root, pair):
     """@root: of the control groups."""
     group = os.path.join(root, "vcpu")
     os.makedirs(group, exist_ok=True)  # one for all moves
@@ -35,18 +35,18 @@ def hold(root, pair):
         write(os.path.join(group, "cgroup.threads"), str(tid))
 
 
-def step_back(pair):
+def hold_vcpu(pair):
     with tempfile.TemporaryDirectory() as root:
         subprocess.run(["mount", "-t", "cgroup2", "none", root], check=True)
         try:
-            hold(root, pair)
+            into_group(root, pair)
         finally:
             subprocess.run(["umount", root], check=True)
 
 
 def qemu_rdma(setup, *capabilities):
     # over RDMA it has a return path only for post-copy: told to have one, 7.2 fails and does not say why
-    return timed(setup, QemuPair(setup, GUEST, "rdma", capabilities, program=INSTALLED, return_path=False), step_back, SELDOM)
+    return timed(setup, QemuPair(setup, GUEST, "rdma", capabilities, program=INSTALLED, return_path=False), hold_vcpu, SELDOM)
 
 
 def qemu_rdma_dynamic(setup):
@@ -58,11 +58,11 @@ def qemu_rdma_pinall(setup):
 
 
 def decant_rdma(setup):
-    return timed(setup, DecantPair(setup, GUEST, fabric="rdma"), step_back, SELDOM)
+    return timed(setup, DecantPair(setup, GUEST, fabric="rdma"), hold_vcpu, SELDOM)
 
 
 def sidecar_rdma(setup):
-    return timed(setup, SidecarPair(setup, GUEST, "rdma"), step_back, SELDOM)
+    return timed(setup, SidecarPair(setup, GUEST, "rdma"), hold_vcpu, SELDOM)
 
 
 HOSTS = {

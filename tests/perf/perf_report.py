@@ -211,7 +211,7 @@ def test_rdma__vcpus_are_held_and_no_other_thread_is():
     written, write = [], moves_rdma.write
     moves_rdma.write = lambda path, text: written.append((os.path.relpath(path, SCRATCH), text))
     try:
-        moves_rdma.hold(SCRATCH, types.SimpleNamespace(ends=observer.Ends("", "", os.getpid())))
+        moves_rdma.into_group(SCRATCH, types.SimpleNamespace(ends=observer.Ends("", "", os.getpid())))
     finally:
         moves_rdma.write = write
         end.set()
