@@ -28,7 +28,7 @@ CASES = [
     ("a signal for the second host", ["--hosts", "2"], TERMINATED, 143, "gone: 1"),
     ("on-host2 killed", ["--hosts", "2"], KILLED_CLIENT, 0, "gone: 1"),
     ("a command that the second host has not", ["--hosts", "2"], "on-host2 nothing-like-it", 127, "nothing-like-it"),
-    ("one that goes on after its command", ["--hosts", "2"], "on-host2 sh -c 'sleep 1000 & echo so it is'", 0, "so it is"),
+    ("one that goes on after its command", ["--hosts", "2"], "on-host2 sh -c 'sleep 1234 & echo so it is'; " + LOOKED_FOR, 0, "gone: 0"),
 ]
 
 
